@@ -1,0 +1,109 @@
+"""How a model is trained: optimizers, schedules, averages and the mesh of devices. Plain data."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Noam:
+    """Linear warm-up, then decay with 1/√step, scaled by 1/√width (Vaswani et al. 2017, eq. 3)."""
+
+    warmup: int = 4000
+    """Steps to the highest rate."""
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Linear warm-up, then half a cosine down to `floor` at the last step (Loshchilov & Hutter 2017)."""
+
+    peak: float = 3e-3
+    warmup: int = 400
+    """Steps to the highest rate; never more than a tenth of the run."""
+    floor: float = 0.0
+    """Last rate, as a fraction of the peak."""
+
+
+@dataclass(frozen=True)
+class Wsd:
+    """Warm-up, a stable plateau, then linear decay to zero (Hu et al. 2024); only the decay need know where the run ends."""
+
+    peak: float = 3e-3
+    warmup: int = 400
+    """Steps to the highest rate; never more than a tenth of the run."""
+    decay: float = 0.2
+    """Part of the run that decays."""
+
+
+Schedule = Noam | Cosine | Wsd
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba 2015) with the constants of Vaswani et al. 2017, §5.3."""
+
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-9
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019) on everything but biases, scales and embeddings."""
+
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-9
+    weight_decay: float = 0.01
+
+
+Optimizer = Adam | AdamW
+
+
+@dataclass(frozen=True)
+class NoAverage:
+    """Evaluate the last parameters."""
+
+
+@dataclass(frozen=True)
+class Ema:
+    """Evaluate an exponential moving average of the parameters, warmed up as (1 + step) / (10 + step)."""
+
+    decay: float = 0.999
+
+    def __post_init__(self):
+        if not 0 < self.decay < 1:
+            raise ValueError(f"decay must lie between 0 and 1, got {self.decay}")
+
+
+Average = NoAverage | Ema
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """The update rule."""
+
+    optimizer: Optimizer = Adam()
+    schedule: Schedule = Cosine()
+    clip: float = 1.0
+    """Largest global norm of a gradient; longer ones are scaled down to it."""
+    accumulate: int = 1
+    """Micro-batches that one step sums up, so that a large batch fits a small memory."""
+    average: Average = NoAverage()
+
+    def __post_init__(self):
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate must be at least 1, got {self.accumulate}")
+        if self.clip <= 0:
+            raise ValueError(f"clip must be positive, got {self.clip}")
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """How devices share the work. The product must be the number of devices; -1 stands for all that are left."""
+
+    data: int = -1
+    """Copies of the model, each on its part of the batch."""
+    fsdp: int = 1
+    """Parts that every weight and optimizer state is kept in, each copy also on its part of the batch."""
+    tensor: int = 1
+    """Parts that heads and hidden units are split in."""

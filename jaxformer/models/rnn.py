@@ -1,0 +1,128 @@
+"""The recurrent encoder-decoder that the Transformer replaced, with and without attention."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxformer.config.model import Bahdanau, RnnConfig
+from jaxformer.nn.dropout import Dropout
+from jaxformer.nn.embedding import Embedding, logits
+from jaxformer.nn.recurrent import AttentiveLayer, RecurrentLayer, cell_of
+from jaxformer.nn.weight import constant, weight
+from jaxformer.ops.linear import project
+from jaxformer.ops.recurrence import State
+
+
+class RnnCache(NamedTuple):
+    """What decoding remembers: every layer's state [B, H], and the source's vectors and padding where the decoder has attention."""
+
+    states: tuple[State, ...]
+    memory_BSM: Array | None
+    valid_BS: Array | None
+
+    def select(self, rows_R: Array) -> "RnnCache":
+        """The cache of these batch rows, in this order; a row may be asked for several times."""
+        return jax.tree.map(lambda leaf: jnp.take(leaf, rows_R, axis=0), self)
+
+    def reorder(self, rows_B: Array) -> "RnnCache":
+        """`select` among rows that share their source, which is left where it is."""
+        return self._replace(states=jax.tree.map(lambda leaf: jnp.take(leaf, rows_B, axis=0), self.states))
+
+
+class Rnn(nn.Module):
+    """Source tokens and the target so far → logits of the next target token. The same contract as `Transformer`.
+
+    Without attention the encoder reads the source backwards and hands over its last states (Sutskever et al. 2014). With attention it
+    reads both ways and the decoder's first layer looks at all its vectors before each step (Bahdanau et al. 2015); the layers above
+    see what was read there (Wu et al. 2016, §3).
+    """
+
+    config: RnnConfig
+    vocabulary: int
+    pad: int = 0
+
+    def setup(self):
+        c, cell = self.config, cell_of(self.config.cell)
+        self.embedding = Embedding(self.vocabulary, c.embedding, jnp.dtype(c.dtype))
+        self.dropout = Dropout(c.dropout)
+        if isinstance(c.attention, Bahdanau):
+            self.forwards = [RecurrentLayer(cell, c.width // 2) for _ in range(c.layers)]
+            self.backwards = [RecurrentLayer(cell, c.width // 2) for _ in range(c.layers)]
+            first = AttentiveLayer(cell, c.width, c.attention.width)
+        else:
+            self.backwards = [RecurrentLayer(cell, c.width) for _ in range(c.layers)]
+            first = RecurrentLayer(cell, c.width)
+        self.decoders = [first, *(RecurrentLayer(cell, c.width) for _ in range(c.layers - 1))]
+        self.readout = Readout(c.embedding)
+
+    def __call__(self, source_BS: Array, target_BT: Array) -> Array:
+        """Logits float32 [B, T, V] of the token after each of target_BT, which begins with the begin mark."""
+        return logits(*self.features(source_BS, target_BT))
+
+    def features(self, source_BS: Array, target_BT: Array) -> tuple[Array, Array]:
+        """The last vectors [B, T, D] and the output matrix [V, D], whose product the logits are: a loss need not hold them all."""
+        return self._decode(target_BT, self.encode(source_BS))[0], self.embedding.table_VD
+
+    def attention_maps(self, source_BS: Array, target_BT: Array) -> dict[str, Array]:
+        """Attention weights float32 "cross" [1, B, 1, T, S] where the decoder has attention: one layer, one head."""
+        _, _, weights_BTS = self._decode(target_BT, self.encode(source_BS))
+        return {} if weights_BTS is None else {"cross": weights_BTS[None, :, None]}
+
+    def recording(self) -> "Rnn":
+        """The same model; it always keeps its attention weights, where it has any."""
+        return self
+
+    def prefill(self, source_BS: Array, target_BT: Array, length: int) -> tuple[Array, RnnCache]:
+        """Logits [B, T, V] of the target so far, and the cache; a recurrent state has room for any `length`."""
+        return self.decode(target_BT, self.encode(source_BS))
+
+    def decode(self, target_BT: Array, cache: RnnCache) -> tuple[Array, RnnCache]:
+        """Logits [B, T, V] after each of the next tokens, and the cache with them read."""
+        x_BTD, cache, _ = self._decode(target_BT, cache)
+        return logits(x_BTD, self.embedding.table_VD), cache
+
+    def encode(self, source_BS: Array) -> RnnCache:
+        """The decoder's memory of a source before its first step."""
+        valid_BS = source_BS != self.pad
+        x_BSD = self.dropout(self.embedding(source_BS))
+        states = []
+        for layer, backward in enumerate(self.backwards):
+            h_BSH, state = backward(x_BSD, valid_BT=valid_BS, reverse=True)
+            if isinstance(self.config.attention, Bahdanau):
+                f_BSH, forward_state = self.forwards[layer](x_BSD, valid_BT=valid_BS)
+                h_BSH = jnp.concatenate([f_BSH, h_BSH], axis=-1)
+                state = tuple(jnp.concatenate(pair, axis=-1) for pair in zip(forward_state, state, strict=True))
+            states.append(state)
+            x_BSD = self.dropout(h_BSH)
+        if isinstance(self.config.attention, Bahdanau):
+            return RnnCache(tuple(states), x_BSD, valid_BS)
+        return RnnCache(tuple(states), None, None)
+
+    def _decode(self, target_BT: Array, cache: RnnCache) -> tuple[Array, RnnCache, Array | None]:
+        x_BTD = self.dropout(self.embedding(target_BT))
+        seen, weights_BTS, states = [], None, []
+        for decoder, state in zip(self.decoders, cache.states, strict=True):
+            if isinstance(decoder, AttentiveLayer):
+                h_BTH, seen_BTM, weights_BTS, state = decoder(x_BTD, state, cache.memory_BSM, cache.valid_BS)
+                seen = [seen_BTM]
+            else:
+                h_BTH, state = decoder(jnp.concatenate([x_BTD, *seen], axis=-1), state)
+            states.append(state)
+            x_BTD = self.dropout(h_BTH)
+        x_BTD = self.dropout(self.readout(jnp.concatenate([x_BTD, *seen], axis=-1)))
+        return x_BTD, cache._replace(states=tuple(states)), weights_BTS
+
+
+class Readout(nn.Module):
+    """tanh(x W + b): from the width of the states to that of the embeddings, which are the output projection."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x_BTD: Array) -> Array:
+        w_DE = weight(self, "weight", (x_BTD.shape[-1], self.width), ("hidden", "embed"))
+        b_E = constant(self, "bias", 0.0, (self.width,), ("embed",))
+        return jnp.tanh(project("btd,de->bte", x_BTD, w_DE) + b_E.astype(x_BTD.dtype))

@@ -1,0 +1,70 @@
+"""Tokens to vectors and back."""
+
+from functools import singledispatch
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from jaxformer.config.model import Learned, NoPosition, Sinusoidal
+from jaxformer.nn.weight import normal
+from jaxformer.ops.positions import sinusoid
+
+
+class Embedding(nn.Module):
+    """One table of V vectors of width D, read as embeddings and, where tied, as the output projection (Press & Wolf 2017).
+
+    Entries start with variance 1/D and are read times √D, so that embeddings have the size of the positions added to them and the
+    tied logits start near variance 1 (Vaswani et al. 2017, §3.4).
+    """
+
+    vocabulary: int
+    width: int
+    dtype: Any
+
+    def setup(self):
+        self.table_VD = normal(self, "table", self.width**-0.5, (self.vocabulary, self.width), ("vocabulary", "embed"))
+
+    def __call__(self, tokens_BT: Array) -> Array:
+        """Embeddings [B, T, D] of int32 tokens [B, T]."""
+        return (jnp.take(self.table_VD, tokens_BT, axis=0) * self.width**0.5).astype(self.dtype)
+
+
+@singledispatch
+def add_position(position: Any, module: nn.Module, x_BTD: Array, positions_T: Array) -> Array:
+    """x with its positions in the sequence added. A new kind of position is a new config class registered here."""
+    raise TypeError(f"no rule to add positions of type {type(position).__name__}")
+
+
+@add_position.register
+def _(position: NoPosition, module: nn.Module, x_BTD: Array, positions_T: Array) -> Array:
+    return x_BTD
+
+
+@add_position.register
+def _(position: Sinusoidal, module: nn.Module, x_BTD: Array, positions_T: Array) -> Array:
+    return x_BTD + sinusoid(positions_T, x_BTD.shape[-1], position.base).astype(x_BTD.dtype)
+
+
+@add_position.register
+def _(position: Learned, module: nn.Module, x_BTD: Array, positions_T: Array) -> Array:
+    if positions_T.shape[0] > position.length:
+        raise ValueError(f"a sequence must fit the {position.length} learned positions, got length {positions_T.shape[0]}")
+    table_LD = normal(module, "position", 1.0, (position.length, x_BTD.shape[-1]), ("position", "embed"))
+    return x_BTD + jnp.take(table_LD, positions_T, axis=0).astype(x_BTD.dtype)
+
+
+class Positions(nn.Module):
+    """Adds what the config's position says."""
+
+    position: Any
+
+    @nn.compact
+    def __call__(self, x_BTD: Array, positions_T: Array) -> Array:
+        return add_position(self.position, self, x_BTD, positions_T)
+
+
+def logits(x_BTD: Array, w_VD: Array) -> Array:
+    """How likely each token is next, float32 [B, T, V]: x wᵀ with one vector per token, the embeddings' own where they are tied."""
+    return jnp.einsum("btd,vd->btv", x_BTD, w_VD.astype(x_BTD.dtype), preferred_element_type=jnp.float32)

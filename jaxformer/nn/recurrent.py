@@ -1,0 +1,88 @@
+"""Recurrent layers that own their weights."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxformer.config.model import CellConfig, Gru, Lstm, Tanh
+from jaxformer.nn.weight import constant, weight
+from jaxformer.ops.attention.additive import additive_weights
+from jaxformer.ops.recurrence import GRU, LSTM, TANH_RNN, Cell, Recurrent, State, scan, step
+
+
+def cell_of(config: CellConfig) -> Cell:
+    """The rule that a config names."""
+    match config:
+        case Tanh():
+            return TANH_RNN
+        case Gru():
+            return GRU
+        case Lstm():
+            return LSTM
+
+
+def recurrent_weights(module: nn.Module, cell: Cell, inputs: int, width: int, dtype: Any) -> Recurrent:
+    """Declares one layer's parameters, rounded to the compute type. Every gate is initialised as a matrix of its own size."""
+
+    def gates(name: str, rows: int) -> Array:
+        w_DgH = weight(module, name, (rows, cell.gates, width), ("embed", "gates", "hidden"))
+        return w_DgH.reshape(rows, cell.gates * width).astype(dtype)
+
+    def bias(name: str) -> Array:
+        return constant(module, name, 0.0, (cell.gates * width,), ("hidden",)).astype(dtype)
+
+    return Recurrent(gates("input", inputs), gates("hidden", width), bias("input_bias"), bias("hidden_bias"))
+
+
+class RecurrentLayer(nn.Module):
+    """One layer over a batch: x [B, T, D] → outputs [B, T, H] and the final state."""
+
+    cell: Cell
+    width: int
+
+    @nn.compact
+    def __call__(
+        self, x_BTD: Array, state: State | None = None, valid_BT: Array | None = None, reverse: bool = False
+    ) -> tuple[Array, State]:
+        """`state` and `valid_BT` as in `ops.recurrence.scan`; `reverse` reads from the last token to the first."""
+        weights = recurrent_weights(self, self.cell, x_BTD.shape[-1], self.width, x_BTD.dtype)
+        valid_TB = None if valid_BT is None else valid_BT.T
+        h_TBH, final = scan(self.cell, weights, jnp.swapaxes(x_BTD, 0, 1), state, valid_TB, reverse=reverse)
+        return jnp.swapaxes(h_TBH, 0, 1), final
+
+
+class AttentiveLayer(nn.Module):
+    """A layer that before each step looks at a memory, guided by its state, and reads what it saw beside its input.
+
+    x [B, T, D] and memory [B, S, M] → outputs [B, T, H], what was read [B, T, M], its weights [B, T, S], and the final state.
+    Source: Bahdanau et al. 2015, §3.1.
+    """
+
+    cell: Cell
+    width: int
+    scoring_width: int
+
+    @nn.compact
+    def __call__(
+        self, x_BTD: Array, state: State, memory_BSM: Array, valid_BS: Array
+    ) -> tuple[Array, Array, Array, State]:
+        D, M, A = x_BTD.shape[-1], memory_BSM.shape[-1], self.scoring_width
+        weights = recurrent_weights(self, self.cell, D + M, self.width, x_BTD.dtype)
+        wq_HA = weight(self, "score_state", (self.width, A), ("hidden", "score")).astype(x_BTD.dtype)
+        wk_MA = weight(self, "score_memory", (M, A), ("embed", "score")).astype(x_BTD.dtype)
+        v_A = weight(self, "score", (A, 1), ("score", "one"))[:, 0]
+        keys_BSA = memory_BSM @ wk_MA
+        score = jax.vmap(additive_weights, in_axes=(0, 0, None, 0))
+
+        def body(state: State, x_BD: Array) -> tuple[State, tuple[Array, Array, Array]]:
+            weights_BS = score(state[0].astype(x_BD.dtype) @ wq_HA, keys_BSA, v_A, valid_BS)
+            seen_BM = jnp.einsum("bs,bsm->bm", weights_BS.astype(x_BD.dtype), memory_BSM)
+            h_BH, state = step(self.cell, weights, jnp.concatenate([x_BD, seen_BM], axis=-1), state)
+            return state, (h_BH, seen_BM, weights_BS)
+
+        state, time_major = jax.lax.scan(body, state, jnp.swapaxes(x_BTD, 0, 1))
+        h_BTH, seen_BTM, weights_BTS = (jnp.swapaxes(y, 0, 1) for y in time_major)
+        return h_BTH, seen_BTM, weights_BTS, state

@@ -1,0 +1,112 @@
+"""What a prediction costs."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+CHUNK = 256
+"""Tokens whose logits exist at a time. A few hundred keep the products efficient and the logits in a CPU core's cache."""
+
+
+class TokenLoss(NamedTuple):
+    """What predicting a token cost: one token's numbers, or their sum over many."""
+
+    loss: Array
+    """What is trained: nll with smoothing and penalties, float32."""
+    nll: Array
+    """-log p(label) in nats, float32."""
+    correct: Array
+    """1 where the label is the likeliest token, float32."""
+
+
+def cross_entropy(logits_V: Array, label: Array, smoothing: float = 0.0, z_weight: float = 0.0) -> TokenLoss:
+    """The cost of logits for the label (int32); over the last axis, leading axes are kept.
+
+    Label smoothing mixes the target with the uniform distribution over all V entries (Szegedy et al. 2016, §7). The z-loss adds
+    z_weight · log²Σexp(logits), which keeps the logits from drifting (Chowdhery et al. 2022, §5).
+    """
+    logits_V = logits_V.astype(jnp.float32)
+    log_total = jax.nn.logsumexp(logits_V, axis=-1)
+    # A comparison fuses with its neighbours where a gather's gradient would be a scatter into [.., V].
+    hit_V = jnp.arange(logits_V.shape[-1]) == label[..., None]
+    target = jnp.sum(jnp.where(hit_V, logits_V, 0.0), axis=-1)
+    loss = log_total - (1.0 - smoothing) * target - smoothing * jnp.mean(logits_V, axis=-1)
+    if z_weight:
+        loss = loss + z_weight * jnp.square(log_total)
+    return TokenLoss(loss, log_total - target, (target >= jnp.max(logits_V, axis=-1)).astype(jnp.float32))
+
+
+def _summed(x_TD: Array, w_VD: Array, labels_T: Array, counted_T: Array, smoothing: float, z_weight: float) -> TokenLoss:
+    """The definition of `linear_cross_entropy`, all tokens at once."""
+    logits_TV = jnp.einsum("td,vd->tv", x_TD, w_VD.astype(x_TD.dtype), preferred_element_type=jnp.float32)
+    costs = cross_entropy(logits_TV, labels_T, smoothing, z_weight)
+    return jax.tree.map(lambda cost_T: jnp.sum(jnp.where(counted_T, cost_T, 0.0)), costs)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def linear_cross_entropy(
+    x_TD: Array,
+    w_VD: Array,
+    labels_T: Array,
+    counted_T: Array,
+    smoothing: float = 0.0,
+    z_weight: float = 0.0,
+    chunk: int = CHUNK,
+) -> TokenLoss:
+    """Sums over tokens of `cross_entropy` of the logits x wᵀ, which never exist for more than `chunk` tokens.
+
+    x_TD [T, D] of any floating type, w_VD [V, D] float32, labels_T int32, counted_T bool: a token that does not count adds nothing.
+    Only `loss` has a gradient. It is computed together with the value, chunk by chunk, while the logits are at hand: the loss is the
+    last thing computed, so its gradient is known up to a factor before the backward pass begins.
+    """
+    chunks = _chunks(chunk, x_TD, labels_T, counted_T)
+
+    def add(total: TokenLoss, part: Any) -> tuple[TokenLoss, None]:
+        x_TD, labels_T, counted_T = part
+        return jax.tree.map(jnp.add, total, _summed(x_TD, w_VD, labels_T, counted_T, smoothing, z_weight)), None
+
+    return jax.lax.scan(add, TokenLoss(*[jnp.zeros((), jnp.float32)] * 3), chunks)[0]
+
+
+def _forward(x_TD, w_VD, labels_T, counted_T, smoothing, z_weight, chunk):
+    def add(sums: Any, part: Any) -> tuple[Any, Array]:
+        x_TD, labels_T, counted_T = part
+
+        def loss(x_TD: Array, w_VD: Array) -> tuple[Array, TokenLoss]:
+            total = _summed(x_TD, w_VD, labels_T, counted_T, smoothing, z_weight)
+            return total.loss, total
+
+        (dx_TD, dw_VD), total = jax.grad(loss, argnums=(0, 1), has_aux=True)(x_TD, w_VD)
+        return jax.tree.map(jnp.add, sums, (total, dw_VD)), dx_TD
+
+    first = (TokenLoss(*[jnp.zeros((), jnp.float32)] * 3), jnp.zeros_like(w_VD))
+    (total, dw_VD), dx_CTD = jax.lax.scan(add, first, _chunks(chunk, x_TD, labels_T, counted_T))
+    dx_TD = jnp.swapaxes(dx_CTD, 0, 1).reshape(-1, x_TD.shape[-1])[: x_TD.shape[0]]
+    return total, (dx_TD, dw_VD)
+
+
+def _backward(smoothing, z_weight, chunk, saved, cotangent):
+    dx_TD, dw_VD = saved
+    return (dx_TD * cotangent.loss.astype(dx_TD.dtype), dw_VD * cotangent.loss, None, None)
+
+
+linear_cross_entropy.defvjp(_forward, _backward)
+
+
+def _chunks(chunk: int, *rows_T: Array) -> tuple[Array, ...]:
+    """Each array as [chunks, tokens, ...]; what is added to fill the last chunk is zero, so it does not count.
+
+    Neighbouring tokens go to different chunks, which leaves each device its own tokens when they are sharded.
+    """
+    length = rows_T[0].shape[0]
+    count = max(1, -(-length // chunk))
+    width = -(-length // count)
+
+    def split(rows: Array) -> Array:
+        rows = jnp.pad(rows, [(0, width * count - length)] + [(0, 0)] * (rows.ndim - 1))
+        return jnp.swapaxes(rows.reshape(width, count, *rows.shape[1:]), 0, 1)
+
+    return tuple(split(rows) for rows in rows_T)

@@ -1,0 +1,80 @@
+"""One training step: a pure function of state and batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from jaxformer.config.training import Average, Ema, NoAverage
+from jaxformer.objectives import Objective, Total
+from jaxformer.training.state import TrainState
+
+Metrics = dict[str, Array]
+Step = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+
+
+def make_step(
+    objective: Objective, optimizer: optax.GradientTransformation, average: Average | None = None, accumulate: int = 1
+) -> Step:
+    """(state, batch) → (state after one update, metrics).
+
+    The loss is the mean over all tokens of the batch. With `accumulate` > 1 the rows of the batch are taken in that many parts, one
+    after the other, and the mean is still over all of them. Metrics are float32 scalars: loss, nll (nats per token), accuracy,
+    gradient_norm (before clipping), tokens. To be jitted with the state donated; may be mapped over states stacked on a leading axis.
+    """
+    average = average or NoAverage()
+
+    def gradient(params: Any, batch: Any, key: Array) -> tuple[Any, Total]:
+        def loss(params: Any) -> tuple[Array, Total]:
+            total = objective(params, batch, key)
+            return total.costs.loss, total
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    def accumulated(params: Any, batch: Any, key: Array) -> tuple[Any, Total]:
+        if accumulate == 1:
+            return gradient(params, batch, key)
+        parts = jax.tree.map(lambda x: _split(x, accumulate), batch)
+
+        def add(sums: Any, part_and_key: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, sums, gradient(params, *part_and_key)), None
+
+        first = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient, params, batch, key))
+        return jax.lax.scan(add, first, (parts, jax.random.split(key, accumulate)))[0]
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        sums, total = accumulated(state.params, batch, jax.random.fold_in(state.key, state.step))
+        tokens = jnp.maximum(total.tokens, 1.0)
+        gradients = jax.tree.map(lambda g: g / tokens, sums)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {
+            "loss": total.costs.loss / tokens,
+            "nll": total.costs.nll / tokens,
+            "accuracy": total.costs.correct / tokens,
+            "gradient_norm": optax.global_norm(gradients),
+            "tokens": total.tokens,
+        }
+        kept = _averaged(average, state.average, params, state.step)
+        return TrainState(state.step + 1, params, optimizer_state, kept, state.key), metrics
+
+    return step
+
+
+def _split(rows: Array, parts: int) -> Array:
+    if rows.shape[0] % parts:
+        raise ValueError(f"accumulate must divide the rows of a batch, got accumulate={parts}, rows={rows.shape[0]}")
+    # Neighbouring rows go to different parts, which leaves each device its own rows when the batch is sharded.
+    return jnp.swapaxes(rows.reshape(rows.shape[0] // parts, parts, *rows.shape[1:]), 0, 1)
+
+
+def _averaged(average: Average, kept: Any, params: Any, step: Array) -> Any:
+    match average:
+        case NoAverage():
+            return None
+        case Ema(decay):
+            rate = 1.0 - jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+            return optax.incremental_update(params, kept, rate)
