@@ -1,8 +1,9 @@
 """What every test shares: eight simulated CPU devices, where real data lies, and torch as an independent reference.
 
-This file is imported before any test, hence before jax, whose devices are fixed by the environment at its first use.
+This file is imported before any test, hence before jax and torch, which read the environment at their first use.
 """
 
+import importlib.util
 import os
 import tempfile
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+
+# torch and numpy would take all cores in every worker.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The suite spends most of its time compiling, often the same program again: in another worker, or in a process that a
 # test starts. A size limit makes the cache lock its folder, so that no process reads what another is still writing.
@@ -21,35 +25,30 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Opens a compilation cache for this run; the workers inherit it with the environment."""
+    """Opens a compilation cache for this run, which the workers inherit with the environment."""
+    if os.environ.get("CI") and importlib.util.find_spec("torch") is None:
+        raise pytest.UsageError("CI may not skip the parity tests: pip install -e '.[parity]'")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="jaxformer-compiled-")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
         config.add_cleanup(folder.cleanup)
 
 
-def missing(what: str) -> None:
-    """Skips the test on a person's machine and fails it in CI, where nothing may be left out silently."""
-    if os.environ.get("CI"):
-        pytest.fail(f"CI needs {what}")
-    pytest.skip(f"needs {what}")
-
-
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """Where the real corpora lie: JAXFORMER_DATA in the environment, else ../shared/data beside the repository."""
+    """Where the real corpora lie: JAXFORMER_DATA in the environment, else ../shared/data beside the repository.
+
+    Without them the test is skipped, but fails in CI, where nothing may be left out silently.
+    """
     folder = Path(os.environ.get("JAXFORMER_DATA") or ROOT.parent / "shared" / "data")
     if not folder.is_dir():
-        missing(f"real data in {folder}; name another folder by JAXFORMER_DATA")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(
+            f"no real data in {folder}; name its folder by JAXFORMER_DATA"
+        )
     return folder
 
 
 @pytest.fixture(scope="session")
 def torch():
-    """The module torch, on one thread: the reference that this library shares no code with."""
-    try:
-        import torch
-    except ImportError:
-        missing("torch: pip install -e '.[parity]'")
-    torch.set_num_threads(1)
-    return torch
+    """The module torch, the reference that this library shares no code with; without it the test is skipped."""
+    return pytest.importorskip("torch", reason="parity needs torch: pip install -e '.[parity]'")

@@ -161,6 +161,12 @@ class TranslationBatches:
         return float(real / positions)
 
     @property
+    def mean_lengths(self) -> tuple[float, float]:
+        """Mean tokens of a kept source and target, end marks included."""
+        kept = np.concatenate(self._members)
+        return float(self._pairs.source.lengths[kept].mean()), float(self._pairs.target.lengths[kept].mean()) - 1
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of all that decides the stream, in hexadecimal: equal fingerprints, equal batches."""
         digest = hashlib.sha256(repr((self._config, self._seed, self.shapes)).encode())

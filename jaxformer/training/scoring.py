@@ -32,6 +32,11 @@ class Scores:
         """A dictionary of plain numbers and strings, in full precision."""
         return asdict(self)
 
+    def table(self) -> str:
+        """A line for each score, with its signature."""
+        rows = (("BLEU", self.bleu), ("BLEU, lower-cased", self.bleu_lowercase), ("chrF", self.chrf))
+        return "\n".join(f"{name:<18} {metric.score:6.2f}   {metric.signature}" for name, metric in rows)
+
 
 def score(hypotheses: Sequence[str], references: Sequence[Sequence[str]], target_language: str) -> Scores:
     """Score translations against all references of each sentence.

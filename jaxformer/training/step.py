@@ -1,6 +1,7 @@
 """One training step: a pure function of state and batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -78,3 +79,21 @@ def _averaged(average: Average, kept: Any, params: Any, step: Array) -> Any:
         case Ema(decay):
             rate = 1.0 - jnp.minimum(decay, (1.0 + step) / (10.0 + step))
             return optax.incremental_update(params, kept, rate)
+
+
+class ShapedStep:
+    """A training step compiled ahead for every shape of batch, its state donated as `jitted` says."""
+
+    def __init__(self, jitted: Any, abstract_state: TrainState, abstract_batches: Sequence[Any]) -> None:
+        lowered = [jitted.lower(abstract_state, batch) for batch in abstract_batches]
+        # The compiler leaves Python's lock to others, so the shapes are compiled side by side.
+        with ThreadPoolExecutor() as pool:
+            compiled = pool.map(lambda program: program.compile(), lowered)
+        self._compiled = {_shapes(batch): program for batch, program in zip(abstract_batches, compiled, strict=True)}
+
+    def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        return self._compiled[_shapes(batch)](state, batch)
+
+
+def _shapes(batch: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(leaf.shape for leaf in jax.tree.leaves(batch))

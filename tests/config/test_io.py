@@ -13,6 +13,8 @@ from jaxformer.config.errors import UserError
 from jaxformer.config.io import difference, from_json, to_json
 from jaxformer.config.model import RnnConfig, Sinusoidal, TransformerConfig
 
+pytestmark = pytest.mark.smoke
+
 
 @dataclass(frozen=True)
 class Constant:

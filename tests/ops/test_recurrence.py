@@ -1,5 +1,6 @@
-"""Laws of the recurrences: parity with torch, formulations agree, padding never leaks, step = scan."""
+"""Laws of the recurrences: torch's values and gradients, formulations agree, padding never leaks, step = scan."""
 
+import functools
 import operator
 from functools import partial
 
@@ -7,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from jaxformer.ops.recurrence import (
     CELL_IN_SCAN,
@@ -23,8 +23,8 @@ from jaxformer.ops.recurrence import (
 )
 
 T, B, D, H = 7, 3, 5, 11
-CELLS = [TANH_RNN, GRU, LSTM]
-TORCH = {TANH_RNN: torch.nn.RNN, GRU: torch.nn.GRU, LSTM: torch.nn.LSTM}
+CELLS = (TANH_RNN, GRU, LSTM)
+TORCH = {TANH_RNN: "RNN", GRU: "GRU", LSTM: "LSTM"}
 
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 each_formulation = pytest.mark.parametrize("formulation", FORMULATIONS, ids=lambda formulation: formulation.name)
@@ -37,185 +37,186 @@ def in_float64():
         yield
 
 
-def parameters(cell: Cell, seed: int = 0, dtype=np.float64) -> Recurrent:
-    rng, gH = np.random.default_rng(seed), cell.gates * H
+def parameters(cell: Cell, dtype=np.float64) -> Recurrent:
+    rng, gH = np.random.default_rng(0), cell.gates * H
     shapes = [(D, gH), (H, gH), (gH,), (gH,)]
     return Recurrent(*(jnp.asarray(rng.normal(size=shape, scale=0.4), dtype) for shape in shapes))
 
 
-def inputs(seed: int = 1, shape: tuple[int, ...] = (T, D), dtype=np.float64) -> jax.Array:
+def normal(seed: int, shape: tuple[int, ...], dtype=np.float64) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
 
 
-def start(cell: Cell, shape: tuple[int, ...] = (H,), seed: int = 2) -> tuple[jax.Array, ...]:
-    rng = np.random.default_rng(seed)
-    return tuple(jnp.asarray(rng.normal(size=shape, scale=0.5)) for _ in range(cell.memories))
+def start(cell: Cell, shape: tuple[int, ...] = (H,)) -> tuple[jax.Array, ...]:
+    return tuple(0.5 * normal(20 + i, shape) for i in range(cell.memories))
 
 
-def loss(parameters, x_TD, state, valid_T=None, *, cell, **choice):
+def weigh(h, final):
     """A scalar in which every output and every memory of the final state has a weight of its own."""
-    h_TH, final = scan(cell, parameters, x_TD, state, valid_T, **choice)
-    weigh = lambda a, seed: (a * inputs(seed, a.shape)).sum()  # noqa: E731
-    return weigh(h_TH, 3) + sum(weigh(memory, 5 + i) for i, memory in enumerate(final))
+    return sum((a * normal(30 + i, a.shape)).sum() for i, a in enumerate((h, *final)))
+
+
+def loss(cell, parameters, x, state, valid=None, **choice):
+    return weigh(*scan(cell, parameters, x, state, valid, **choice))
+
+
+@functools.cache
+def compiled(cell, formulation, reverse, unroll):
+    of = partial(loss, cell, formulation=formulation, reverse=reverse, unroll=unroll)
+    return jax.jit(jax.value_and_grad(of, argnums=(0, 1, 2)))
+
+
+def value_and_gradients(cell, arguments, valid_TB=None, formulation=SUMMED, reverse=False, unroll=1):
+    """One program serves many tests, so all of them come with a batch and a mask."""
+    valid_TB = jnp.ones((T, B), bool) if valid_TB is None else valid_TB
+    return compiled(cell, formulation, reverse, unroll)(*arguments, valid_TB)
 
 
 def assert_trees_close(actual, expected, rtol=1e-10, atol=1e-12):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=rtol, atol=atol), actual, expected)
 
 
-def torch_twin(cell: Cell, p: Recurrent) -> torch.nn.RNNBase:
-    twin = TORCH[cell](D, H, dtype=torch.float64)
-    twin.weight_ih_l0.data = torch.tensor(np.asarray(p.input_DgH).T)
-    twin.weight_hh_l0.data = torch.tensor(np.asarray(p.hidden_HgH).T)
-    twin.bias_ih_l0.data = torch.tensor(np.asarray(p.input_bias_gH))
-    twin.bias_hh_l0.data = torch.tensor(np.asarray(p.hidden_bias_gH))
-    return twin
-
-
-@each_formulation
 @each_cell
-def test_values_and_gradients_are_those_of_torch(cell, formulation):
-    p, x_TBD, state = parameters(cell), inputs(shape=(T, B, D)), start(cell, (B, H))
-    h_TBH, final = scan(cell, p, x_TBD, state, formulation=formulation)
-    gradients = jax.grad(partial(loss, cell=cell, formulation=formulation), argnums=(0, 1, 2))(p, x_TBD, state)
+def test_values_and_gradients_are_those_of_torch(torch, cell):
+    p, x_TBD, state = parameters(cell), normal(1, (T, B, D)), start(cell, (B, H))
+    h_TBH, final = scan(cell, p, x_TBD, state)
+    _, (dp, dx_TBD, dstate) = value_and_gradients(cell, (p, x_TBD, state))
 
-    twin = torch_twin(cell, p)
-    leaf = lambda a: torch.tensor(np.asarray(a), requires_grad=True)  # noqa: E731
-    x, first = leaf(x_TBD), tuple(leaf(memory) for memory in state)
-    packed = tuple(memory[None] for memory in first)
-    h, last = twin(x, packed if cell.memories > 1 else packed[0])
-    last = [memory[0] for memory in (last if cell.memories > 1 else (last,))]
-    weigh = lambda a, seed: (a * torch.tensor(np.asarray(inputs(seed, tuple(a.shape))))).sum()  # noqa: E731
-    (weigh(h, 3) + sum(weigh(memory, 5 + i) for i, memory in enumerate(last))).backward()
+    theirs = getattr(torch.nn, TORCH[cell])(D, H, dtype=torch.float64)
+    named = zip(("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"), p, strict=True)
+    theirs.load_state_dict({name: torch.tensor(np.asarray(a).T) for name, a in named})
+    x, *first = (torch.tensor(np.asarray(a), requires_grad=True) for a in (x_TBD, *state))
+    h, last = theirs(x, tuple(m[None] for m in first) if cell.memories > 1 else first[0][None])
+    last = [m[0] for m in (last if cell.memories > 1 else (last,))]
+    outputs = (h, *last)
+    sum((a * torch.tensor(np.asarray(normal(30 + i, tuple(a.shape))))).sum() for i, a in enumerate(outputs)).backward()
 
-    assert_trees_close((h_TBH, list(final)), (h.detach().numpy(), [m.detach().numpy() for m in last]))
-    of_weights = [twin.weight_ih_l0.grad.T, twin.weight_hh_l0.grad.T, twin.bias_ih_l0.grad, twin.bias_hh_l0.grad]
-    assert_trees_close(list(gradients[0]), [g.numpy() for g in of_weights])
-    assert_trees_close((gradients[1], list(gradients[2])), (x.grad.numpy(), [m.grad.numpy() for m in first]))
+    assert_trees_close([h_TBH, *final], [a.detach().numpy() for a in outputs])
+    assert_trees_close(list(dp), [w.grad.numpy().T for w in theirs.parameters()])
+    assert_trees_close([dx_TBD, *dstate], [a.grad.numpy() for a in (x, *first)])
 
 
 @each_direction
 @each_cell
-@pytest.mark.parametrize("unroll", [1, 3], ids="unroll {}".format)
-def test_formulations_agree_with_padding_in_values_and_gradients(cell, reverse, unroll):
-    p, x_TBD, state = parameters(cell), inputs(shape=(T, B, D)), start(cell, (B, H))
+def test_formulations_agree_in_values_and_gradients_with_padding(cell, reverse):
+    arguments = parameters(cell), normal(1, (T, B, D)), start(cell, (B, H))
     valid_TB = jnp.arange(T)[:, None] < jnp.asarray([T, 4, 0])
-    results = [
-        jax.value_and_grad(partial(loss, cell=cell, formulation=f, reverse=reverse, unroll=unroll), argnums=(0, 1, 2))(
-            p, x_TBD, state, valid_TB
-        )
-        for f in FORMULATIONS
-    ]
-    for other in results[1:]:
-        assert_trees_close(other, results[0])
+    first, *others = (
+        value_and_gradients(cell, arguments, valid_TB, formulation=formulation, reverse=reverse)
+        for formulation in FORMULATIONS
+    )
+    for other in others:
+        assert_trees_close(other, first)
 
 
-@each_formulation
+@pytest.mark.parametrize("formulation", [CELL_IN_SCAN, SUMMED], ids=lambda formulation: formulation.name)
+def test_unrolling_changes_nothing(formulation):
+    arguments = parameters(GRU), normal(1, (T, B, D)), start(GRU, (B, H))
+    looped, unrolled = (value_and_gradients(GRU, arguments, formulation=formulation, unroll=u) for u in (1, 3))
+    assert_trees_close(unrolled, looped)
+
+
 @each_cell
-def test_gradient_is_that_of_finite_differences(cell, formulation):
-    p, x_TD, state = parameters(cell), inputs(), start(cell)
-    valid_T = jnp.arange(T) != 2
-    objective = jax.jit(lambda arguments: loss(*arguments, valid_T, cell=cell, formulation=formulation))
-    arguments = (p, x_TD, state)
-    direction = jax.tree.map(lambda a: inputs(11, a.shape), arguments)
-    along = lambda e: objective(jax.tree.map(lambda a, d: a + e * d, arguments, direction))  # noqa: E731
-    slope = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (jax.grad(objective)(arguments), direction)), strict=True))
-    np.testing.assert_allclose(slope, (along(1e-5) - along(-1e-5)) / 2e-5, rtol=1e-7)
+def test_gradient_is_that_of_finite_differences(cell):
+    arguments = parameters(cell), normal(1, (T, B, D)), start(cell, (B, H))
+    valid_TB = jnp.arange(T)[:, None] != jnp.asarray([0, 2, T - 1])
+    direction = jax.tree.map(lambda a: normal(11, a.shape), arguments)
+
+    def along(e):
+        moved = jax.tree.map(lambda a, d: a + e * d, arguments, direction)
+        return value_and_gradients(cell, moved, valid_TB)
+
+    slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), along(0.0)[1], direction)))
+    np.testing.assert_allclose(slope, (along(1e-5)[0] - along(-1e-5)[0]) / 2e-5, rtol=1e-7)
 
 
-@each_formulation
 @each_direction
 @each_cell
-def test_padding_neither_reaches_outputs_nor_gradients_nor_final_state(cell, reverse, formulation):
-    p, x_TD, state, length = parameters(cell), inputs(), start(cell), 4
-    valid_T = jnp.arange(T) < length
-    run = partial(scan, cell, p, state=state, reverse=reverse, formulation=formulation)
-    h_TH, final = run(x_TD, valid_T=valid_T)
-    short_TH, short_final = run(x_TD[:length])
-    assert_trees_close((h_TH[:length], final), (short_TH, short_final))
-    assert not h_TH[length:].any()
-
-    of_loss = jax.grad(partial(loss, cell=cell, reverse=reverse, formulation=formulation), argnums=1)
-    dx_TD = of_loss(p, x_TD, state, valid_T)
-    assert not dx_TD[length:].any()
-    assert jnp.abs(dx_TD[:length]).min() > 0
+def test_padding_reaches_neither_outputs_nor_final_state_nor_gradients(cell, reverse):
+    p, x_TBD, state = parameters(cell), normal(1, (T, B, D)), start(cell, (B, H))
+    lengths = (T, 4, 1)
+    valid_TB = jnp.arange(T)[:, None] < jnp.asarray(lengths)
+    run = jax.jit(partial(scan, cell, reverse=reverse))
+    h_TBH, final = run(p, x_TBD, state, valid_TB)
+    _, (_, dx_TBD, _) = value_and_gradients(cell, (p, x_TBD, state), valid_TB, reverse=reverse)
+    alone = run(p, x_TBD[: lengths[1], 1], tuple(memory[1] for memory in state))
+    assert_trees_close((h_TBH[: lengths[1], 1], tuple(memory[1] for memory in final)), alone)
+    assert not h_TBH[~valid_TB].any() and not dx_TBD[~valid_TB].any()
+    assert jnp.abs(dx_TBD[valid_TB]).min() > 0
 
 
 @each_cell
 def test_steps_one_by_one_are_the_scan(cell):
-    p, x_TD, state = parameters(cell), inputs(), start(cell)
-    h_TH, final = scan(cell, p, x_TD, state)
+    p, x_TD, state = parameters(cell), normal(1, (T, D)), start(cell)
+    valid_T = jnp.arange(T) != 3
+    whole = scan(cell, p, x_TD, state, valid_T)
     outputs = []
-    for x_D in x_TD:
-        h_H, state = step(cell, p, x_D, state)
+    for x_D, valid in zip(x_TD, valid_T, strict=True):
+        h_H, state = step(cell, p, x_D, state, valid)
         outputs.append(h_H)
-    assert_trees_close((jnp.stack(outputs), state), (h_TH, final))
+    assert_trees_close((jnp.stack(outputs), state), whole)
 
 
 @each_cell
 def test_reverse_is_the_scan_of_the_reversed_sequence(cell):
-    p, x_TD = parameters(cell), inputs()
+    p, x_TD = parameters(cell), normal(1, (T, D))
     h_TH, final = scan(cell, p, x_TD, reverse=True)
-    flipped_TH, flipped_final = scan(cell, p, x_TD[::-1])
-    assert_trees_close((h_TH, final), (flipped_TH[::-1], flipped_final))
+    assert_trees_close((h_TH[::-1], final), scan(cell, p, x_TD[::-1]))
 
 
-@each_formulation
 @each_cell
-def test_vmap_over_sequences_is_the_batch_axis(cell, formulation):
-    p, x_TBD, state = parameters(cell), inputs(shape=(T, B, D)), start(cell, (B, H))
+def test_batch_axis_is_vmap_over_sequences(cell):
+    p, x_TBD, state = parameters(cell), normal(1, (T, B, D)), start(cell, (B, H))
     valid_TB = jnp.arange(T)[:, None] < jnp.asarray([T, 4, 1])
-    run = partial(scan, cell, formulation=formulation)
-    mapped = jax.vmap(run, in_axes=(None, 1, 0, 1), out_axes=(1, 0))
-    weight = inputs(13, (T, B, H))
-
-    def objective(way, p):
-        h_TBH, final = way(p, x_TBD, state, valid_TB)
-        return (h_TBH * weight).sum() + sum(memory.sum() for memory in final)
-
-    assert_trees_close(
-        *(jax.value_and_grad(partial(objective, way))(p) for way in (mapped, run)),
-    )
+    native = partial(scan, cell)
+    mapped = jax.vmap(native, in_axes=(None, 1, 0, 1), out_axes=(1, 0))
+    both = [
+        jax.jit(jax.value_and_grad(lambda p, run=run: weigh(*run(p, x_TBD, state, valid_TB))))(p)
+        for run in (native, mapped)
+    ]
+    assert_trees_close(*both)
 
 
-@each_cell
-def test_second_derivatives_of_the_summed_gradient(cell):
-    p, x_TD, state = parameters(cell), inputs(), start(cell)
+@pytest.mark.parametrize("cell", [GRU, LSTM], ids=lambda cell: cell.name)
+def test_summed_gradients_can_be_differentiated_again(cell):
+    x_TD, state = normal(1, (T, D)), start(cell)
 
     def curvature(formulation):
-        slope = jax.grad(partial(loss, cell=cell, formulation=formulation))
-        return jax.grad(lambda p: sum((g**2).sum() for g in slope(p, x_TD, state)))(p)
+        slope = jax.grad(lambda p: loss(cell, p, x_TD, state, formulation=formulation))
+        return jax.jit(jax.grad(lambda p: sum((g**2).sum() for g in slope(p))))(parameters(cell))
 
     assert_trees_close(curvature(SUMMED), curvature(CELL_IN_SCAN), rtol=1e-8)
 
 
 @each_formulation
-@each_cell
-def test_half_precision_keeps_its_state_in_float32(cell, formulation):
-    p, x_TD = parameters(cell, dtype=jnp.bfloat16), inputs(dtype=jnp.bfloat16)
-    run = partial(scan, cell, formulation=formulation)
+def test_half_precision_keeps_its_state_in_float32(formulation):
+    p, x_TD = parameters(LSTM, jnp.bfloat16), normal(1, (T, D), jnp.bfloat16)
+    run = jax.jit(partial(scan, LSTM, formulation=formulation))
     h_TH, final = run(p, x_TD)
     assert h_TH.dtype == jnp.bfloat16 and {memory.dtype for memory in final} == {jnp.dtype("float32")}
     widened = jax.tree.map(lambda a: a.astype(jnp.float32), (p, x_TD))
     np.testing.assert_allclose(h_TH.astype(jnp.float32), run(*widened)[0], atol=0.03)
-    gradients = jax.grad(lambda p: run(p, x_TD)[0].astype(jnp.float32).sum())(p)
+    gradients = jax.jit(jax.grad(lambda p: run(p, x_TD)[0].astype(jnp.float32).sum()))(p)
     assert {g.dtype for g in gradients} == {jnp.dtype(jnp.bfloat16)}
 
 
 def test_a_new_cell_is_a_new_object():
-    """A leaky integrator h' = λh + (1-λ)(xW + hU): no formulation knows it, each computes it."""
-    leaky = Cell("leaky", gates=1, memories=1, join=operator.add, advance=lambda s, g: (0.5 * s[0] + 0.5 * g,))
-    p, x_TD, state = parameters(leaky), inputs(), start(leaky)
-    results = [jax.value_and_grad(partial(loss, cell=leaky, formulation=f))(p, x_TD, state) for f in FORMULATIONS]
-    for other in results[1:]:
-        assert_trees_close(other, results[0])
+    """A leaky integrator h' = (h + xW + b + hU + c) / 2: no formulation knows it, each computes it."""
+    leaky = Cell("leaky", gates=1, memories=1, join=operator.add, advance=lambda state, g: (0.5 * (state[0] + g),))
+    p, x_TBD, state = parameters(leaky), normal(1, (T, B, D)), start(leaky, (B, H))
+    first, *others = (value_and_gradients(leaky, (p, x_TBD, state), formulation=f) for f in FORMULATIONS)
+    for other in others:
+        assert_trees_close(other, first)
+    h_BH, _ = step(leaky, p, x_TBD[0], state)
+    by_hand = state[0] + x_TBD[0] @ p.input_DgH + state[0] @ p.hidden_HgH + p.input_bias_gH + p.hidden_bias_gH
+    assert_trees_close(h_BH, 0.5 * by_hand)
 
 
 def test_parameters_of_another_cell_are_refused():
     with pytest.raises(ValueError, match=r"hidden_HgH of lstm must be \[H, 4 H\], got \(11, 33\)"):
-        scan(LSTM, parameters(GRU), inputs())
+        scan(LSTM, parameters(GRU), normal(1, (T, D)))
 
 
 def test_a_state_of_another_cell_is_refused():
     with pytest.raises(ValueError, match="state of lstm must hold 2 arrays, got 1"):
-        scan(LSTM, parameters(LSTM), inputs(), start(GRU))
+        scan(LSTM, parameters(LSTM), normal(1, (T, D)), start(GRU))

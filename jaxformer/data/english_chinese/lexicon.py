@@ -6,7 +6,31 @@ from collections.abc import Iterator
 from jaxformer.data.english_chinese import modifiers, nouns, verbs
 from jaxformer.data.grammar import Word
 
+# What pronoun stands for one, and for several. Men and mixed company are 他们.
 _REFERENCE = {"m": ("he", "they-m"), "f": ("she", "they-f"), "x": ("he she", "they-m"), "": ("it", "they-n")}
+_SEX = {"m": "male", "f": "female", "x": "", "": ""}
+
+_SMALL_WORDS = (
+    ("this", "this", "这", {"num": "sg"}),
+    ("this", "that", "那", {"num": "sg"}),
+    ("this", "these", "这些", {"num": "pl"}),
+    ("this", "those", "那些", {"num": "pl"}),
+    ("several", "some", "一些", {}),
+    ("several", "many", "很多", {}),
+    ("degree", "very", "非常", {}),
+    ("degree", "really", "真", {}),
+    ("degree", "quite", "相当", {}),
+)
+# 了 and 过 have no English side. They stand after the verb, or 了 at the end of an activity: 踢足球了, 踢过足球.
+_ASPECTS = (
+    ("了", "done", "verb"),
+    ("", "done", "inner"),
+    ("了", "done", "end"),
+    ("过", "ever", "verb inner"),
+    ("", "ever", "end"),
+    ("", "none", "verb inner end"),
+)
+_AUXILIARIES = {"be": "am is are", "was": "was was were", "do": "do does do", "have": "have has have"}
 
 
 def words() -> Iterator[Word]:
@@ -24,23 +48,29 @@ def _rows(table: str) -> Iterator[list[str]]:
         yield [cell.strip() for cell in line.split("|")]
 
 
-def _word(category: str, english: str, chinese: str, lemma: str = "", /, *, put: dict[str, str] | None = None,
-          **features: str) -> Word:  # fmt: skip
-    """One word. Feature values are lists of atoms; `put` holds its attributes. Chinese tokens are split at spaces."""
+def _word(
+    category: str,
+    english: str,
+    chinese: str,
+    features: dict[str, str],
+    lemma: str = "",
+    attributes: dict[str, str] | None = None,
+) -> Word:
+    """One word; a feature value is a list of atoms, and `lemma` the form that names the word."""
     sets = {name: frozenset(text.split()) for name, text in features.items()}
     name = f"{lemma or english}={chinese}"
-    return Word(category, tuple(english.split()), tuple(chinese.split()), name, sets, put or {})
+    return Word(category, tuple(english.split()), tuple(chinese.split()), name, sets, attributes or {})
 
 
 def _classes(text: str) -> str:
     """Close a list of classes under `KINDS`."""
-    found: list[str] = []
+    found: set[str] = set()
     todo = text.split()
     while todo:
         name = todo.pop()
-        found.append(name)
+        found.add(name)
         todo.extend(nouns.KINDS.get(name, "").split())
-    return " ".join(sorted(set(found)))
+    return " ".join(sorted(found))
 
 
 def _plural(cell: str) -> tuple[str, str]:
@@ -53,77 +83,83 @@ def _nouns() -> Iterator[Word]:
     spelled = Counter(form for cell, *_ in rows for form in _plural(cell))
     for cell, chinese, measure, classes in rows:
         ambiguous = "yes" if any(spelled[form] > 1 for form in _plural(cell)) else "no"
-        yield from _noun("noun", cell, chinese, measure, "", classes, "that", "those", ambiguous)
+        yield from _noun("noun", cell, chinese, measure, "", {"class": classes, "amb": ambiguous}, ("that", "those"))
     for cell, chinese, measure, gender, classes in _rows(nouns.PEOPLE):
-        fellow, plain = ("fellow" in classes.split(), "plain" in classes.split())
-        one, many = ("mine", "mine") if fellow else ("that" if plain else "bare", "men")
-        yield from _noun("noun", cell, chinese, measure, gender, classes, one, many)
+        kinds = classes.split()
+        # How "the" is rendered: a friend is always somebody's, a role is a bare noun, 那个 goes with man, boy, child.
+        the = ("mine", "mine") if "fellow" in kinds else ("that", "men") if "plain" in kinds else ("bare", "men")
+        yield from _noun("noun", cell, chinese, measure, gender, {"class": classes, "amb": "no"}, the)
     for cell, chinese, measure, gender, classes in _rows(nouns.KIN):
-        yield from _noun("kin", cell, chinese, measure, gender, classes + " kin", "bare", "men")
+        yield from _noun(
+            "kin", cell, chinese, measure, gender, {"class": classes + " kin", "amb": "no"}, ("bare", "men")
+        )
     for number, (english, chinese, gender) in enumerate(_rows(nouns.NAMES)):
-        ref = _REFERENCE[gender][0]
-        half = "one two"[number % 2 * 4 :][:3]
-        yield _word("name", english, chinese, agr="third", ref=ref, half=half, num="one", **{"class": _classes("adult child")})
+        features = {"agr": "third", "ref": _REFERENCE[gender][0], "half": ("one", "two")[number % 2], "num": "one"}
+        yield _word("name", english, chinese, features | {"class": _classes(f"adult child {_SEX[gender]}")})
     for english, chinese, classes in _rows(nouns.COMPANIES):
-        yield _word("noun", english, chinese, num="name", agr="third", ref="it", amb="no", **{"class": classes})
+        features = {"num": "name", "agr": "third", "ref": "it", "amb": "no", "class": classes}
+        yield _word("noun", english, chinese, features)
 
 
 def _noun(
-    category: str, cell: str, chinese: str, measure: str, gender: str, classes: str, one: str, many: str, amb: str = "no"
+    category: str, cell: str, chinese: str, measure: str, gender: str, features: dict[str, str], the: tuple[str, str]
 ) -> Iterator[Word]:
-    """Yield singular and plural; `one` and `many` say how "the" is rendered with them."""
+    """Yield the forms of a noun; `the` says how the article is rendered with singular and plural."""
     singular, plural = _plural(cell)
     it, they = _REFERENCE[gender]
     mark, _, detail = measure.partition(" ")
-    common = {"class": _classes(classes), "amb": amb, "half": "one" if len(singular) % 2 else "two"}
+    half = "one" if len(singular) % 2 else "two"
+    common = features | {"class": _classes(f"{features['class']} {_SEX[gender]}"), "half": half}
+    one = common | {"agr": "third", "ref": it}
+    many = common | {"agr": "plain", "ref": they}
     if mark == "+":
-        put = {"measure": detail}
-        yield _word("noun", cell, chinese, num="pair", agr="plain", ref=they, **{"def": "that"}, put=put, **common)
+        yield _word("noun", cell, chinese, many | {"num": "pair", "def": "that"}, attributes={"measure": detail})
+    elif mark == "-" and detail:
+        yield _word("noun", cell, chinese, many | {"num": "mass", "def": "those"})
     elif mark == "-":
-        agr, ref, rendered = ("plain", they, "those") if detail == "them" else ("third", it, "bare")
-        yield _word("noun", cell, chinese, num="mass", agr=agr, ref=ref, **{"def": rendered}, **common)
+        yield _word("noun", cell, chinese, one | {"num": "mass", "def": "bare"})
     else:
         put = {"measure": measure}
-        yield _word(category, singular, chinese, num="sg", agr="third", ref=it, **{"def": one}, put=put, **common)
-        if plural == "-":
-            return
-        yield _word(
-            category, plural, chinese, singular, num="pl", agr="plain", ref=they, **{"def": many}, put=put, **common
-        )
+        yield _word(category, singular, chinese, one | {"num": "sg", "def": the[0]}, attributes=put)
+        if plural != "-":
+            yield _word(category, plural, chinese, many | {"num": "pl", "def": the[1]}, singular, put)
 
 
 def _places() -> Iterator[Word]:
-    for cell, chinese, preposition, article, localiser, tags, classes in _rows(nouns.PLACES):
-        english = _plural(cell)[0]
+    for english, chinese, preposition, article, localiser, tags, classes in _rows(nouns.PLACES):
         put = {"in": preposition, "the": article.strip("'"), "inside": localiser.strip("'")}
         features = {"for": tags, "class": _classes(classes), "agr": "third", "ref": "it"}
-        yield _word("place", english, chinese, put=put, **features)
+        yield _word("place", english, chinese, features, attributes=put)
 
 
 def _pronouns() -> Iterator[Word]:
     for subject, object_, possessive, chinese, ref, agr in _rows(nouns.PRONOUNS):
-        who = "third" if ref[0] in "hsi" or ref.startswith("they") else "speaker"
-        features = {"ref": ref, "agr": agr, "who": who, "num": "one", "class": _classes("adult child")}
+        who = "speaker" if ref in ("me", "you", "us") else "third"
+        classes = _classes("adult child") + {"he": " male", "she": " female"}.get(ref, "")
+        features = {"ref": ref, "agr": agr, "who": who, "num": "one", "class": classes}
         for case, english in (("subject", subject), ("object", object_), ("possessive", possessive)):
-            yield _word("pronoun", english, chinese, subject, case=case, **features)
+            yield _word("pronoun", english, chinese, features | {"case": case}, subject)
 
 
 def _inflect(cell: str) -> dict[str, str]:
-    """Return the forms base, third, past, pp, ing of a row such as `eat ate eaten` or `look + for`."""
+    """Return the forms base, third, past, pp and ing of a row such as `eat ate eaten` or `look + for`."""
     head, _, particle = cell.partition("+")
     parts = head.split()
     base = parts[0]
     stem = base.removesuffix("e")
-    past = parts[1] if len(parts) > 1 else (stem if base.endswith("e") else base) + "ed"
-    third = parts[4] if len(parts) > 4 else base + ("es" if base.endswith(("s", "sh", "ch", "x", "o")) else "s")
-    if third == base + "s" and base.endswith("y") and base[-2] not in "aeiou":
+    past = parts[1] if len(parts) > 1 else stem + "ed"
+    if len(parts) > 4:
+        third = parts[4]
+    elif base.endswith("y") and base[-2] not in "aeiou":
         third = base[:-1] + "ies"
+    else:
+        third = base + ("es" if base.endswith(("s", "sh", "ch", "x", "o")) else "s")
     forms = {
         "base": base,
         "third": third,
         "past": past,
         "pp": parts[2] if len(parts) > 2 else past,
-        "ing": parts[3] if len(parts) > 3 else (base if base.endswith("ee") else stem) + "ing",
+        "ing": parts[3] if len(parts) > 3 else stem + "ing",
     }
     return {name: f"{form} {particle}".strip() for name, form in forms.items()}
 
@@ -131,91 +167,56 @@ def _inflect(cell: str) -> dict[str, str]:
 def _verb(category: str, cell: str, chinese: str, **features: str) -> Iterator[Word]:
     for form, english in _inflect(cell).items():
         forms = "base first plain" if form == "base" else form
-        yield _word(category, english, chinese, cell, form=forms, **features)
+        yield _word(category, english, chinese, features | {"form": forms}, cell)
 
 
 def _verbs() -> Iterator[Word]:
-    paces = (("durative", verbs.DURATIVE), ("achievement", verbs.ACHIEVEMENT), ("activity", verbs.ACTIVITY))
-    for pace, table in paces:
+    for pace, table in (
+        ("durative", verbs.DURATIVE),
+        ("achievement", verbs.ACHIEVEMENT),
+        ("activity", verbs.ACTIVITY),
+    ):
         for cell, chinese, subject, takes, at, aura in _rows(table):
-            features = {"subject": subject, "object": takes, "at": at, "aura": aura, "pace": pace}
-            yield from _verb("transitive", cell, chinese, **features)
-    for cell, chinese, subject, takes, _, aura, will in _rows(verbs.RESULTATIVE):
-        yield from _verb("resultative", cell, chinese, subject=subject, object=takes, aura=aura, will=will)
-    for cell, chinese, subject, takes, det in _rows(verbs.STATIVE):
-        yield from _verb("stative", cell, chinese, subject=subject, object=takes, det=det)
-    for category, table in (("cherish", verbs.CHERISH), ("acquire", verbs.ACQUIRE)):
-        for cell, chinese in _rows(table):
-            yield from _verb(category, cell, chinese)
-    for cell, chinese, subject, at, aura in _rows(verbs.INTRANSITIVE):
-        yield from _verb("intransitive", cell, chinese, subject=subject, at=at, aura=aura)
-    for category, table in (("dative", verbs.DATIVE), ("benefit", verbs.BENEFIT), ("coverb", verbs.COVERB)):
-        for cell, chinese, takes in _rows(table):
-            yield from _verb(category, cell, chinese, object=takes)
-    for cell, chinese in _rows(verbs.SPEECH):
-        yield from _verb("speech", cell, chinese)
-    for cell, chinese, mode in _rows(verbs.CONTROL):
-        yield from _verb("control", cell, chinese, mode=mode)
-    yield from _verb("go", "go went gone going", "去")
-    yield from _verb("put", "put put put putting", "放")
-    yield from _verb("wish", "want", "想")
-    yield from _verb("own", "have had had having has", "有")
-    yield from _verb("weather", "rain", "下雨")
-    yield from _verb("weather", "snow", "下雪")
-    for cell, chinese, takes in _rows(verbs.NEUTRAL):
-        yield from _verb("neutral", cell, chinese, object=takes)
+            ties = {"subject": subject, "object": takes, "at": at, "aura": aura, "pace": pace}
+            yield from _verb("transitive", cell, chinese, **ties)
+    for category, (columns, table) in verbs.OTHERS.items():
+        for cell, chinese, *ties in _rows(table):
+            yield from _verb(category, cell, chinese, **dict(zip(columns.split(), ties, strict=True)))
 
 
 def _adjectives() -> Iterator[Word]:
     for cell, chinese, of, *story in _rows(modifiers.ADJECTIVES):
         base, _, comparative = cell.partition(" ")
-        before = "no" if chinese.endswith("!") else "yes"
         put = {"de": "" if chinese.endswith("-") else "的"}
-        chinese = chinese.rstrip("!-")
         cause, effect = story or ("", "")
-        passing = "yes" if story else "no"
-        appeal = "yes" * (base in modifiers.APPEALING.split()) or "no" * (base in modifiers.REPELLENT.split()) or "none"
-        common = {"of": of, "appeal": appeal, "passing": passing, "before": before, "cause": cause or "none", "effect": effect or "none"}
-        yield _word("adjective", base, chinese, base, degree="plain", put=put, **common)
-        yield _word("adjective", comparative or f"more {base}", chinese, base, degree="more", put=put, **common)
+        appeal = (
+            "yes" if base in modifiers.APPEALING.split() else "no" if base in modifiers.REPELLENT.split() else "none"
+        )
+        features = {
+            "of": of,
+            "appeal": appeal,
+            "passing": "yes" if story else "no",
+            "before": "no" if chinese.endswith("!") else "yes",
+            "cause": cause or "none",
+            "effect": effect or "none",
+        }
+        for degree, english in (("plain", base), ("more", comparative or f"more {base}")):
+            yield _word("adjective", english, chinese.rstrip("!-"), features | {"degree": degree}, base, put)
     for english, chinese in _rows(modifiers.COLORS):
-        yield _word("color", english, chinese, of="colored")
+        yield _word("color", english, chinese, {"of": "colored"})
 
 
 def _small_words() -> Iterator[Word]:
-    for english, chinese, tense in _rows(modifiers.TIMES):
-        yield _word("time", english, chinese, tense=tense)
-    for category, table in (("frequency", modifiers.FREQUENCY), ("modal", modifiers.MODALS)):
-        for english, chinese in _rows(table):
-            yield _word(category, english, chinese)
-    for english, chinese, size in _rows(modifiers.NUMBERS):
-        yield _word("number", english, chinese, size=size)
-    for english, chinese, to in _rows(modifiers.RIDES):
-        yield _word("ride", english, chinese, to=to)
-    for english, chinese, spot in _rows(modifiers.RELATIONS):
-        yield _word("relation", english, chinese, spot=spot)
+    for category, (columns, table) in modifiers.OTHERS.items():
+        for english, chinese, *cells in _rows(table):
+            yield _word(category, english, chinese, dict(zip(columns.split(), cells, strict=True)))
     for cell, chinese, of in _rows(modifiers.CONTAINERS):
-        singular, plural = _plural(cell)
-        yield _word("container", singular, chinese, num="sg", of=of)
-        yield _word("container", plural, chinese, singular, num="pl", of=of)
-    for english, chinese, num in (("this", "这", "sg"), ("that", "那", "sg"), ("these", "这些", "pl"), ("those", "那些", "pl")):
-        yield _word("this", english, chinese, num=num)
-    for english, chinese in (("some", "一些"), ("many", "很多")):
-        yield _word("several", english, chinese)
-    for english, chinese, mood in _rows(modifiers.SKIES):
-        yield _word("sky", english, chinese, mood=mood)
-    for english, chinese in (("very", "非常"), ("really", "真"), ("quite", "相当")):
-        yield _word("degree", english, chinese)
-    yield from _auxiliaries()
-
-
-def _auxiliaries() -> Iterator[Word]:
-    """English words without a Chinese side, and the Chinese aspect words, which have no English side."""
-    agreeing = {"be": "am is are", "was": "was was were", "do": "do does do", "have": "have has have"}
-    for category, forms in agreeing.items():
+        for num, english in zip(("sg", "pl"), _plural(cell), strict=True):
+            yield _word("container", english, chinese, {"num": num, "of": of}, cell)
+    for category, english, chinese, features in _SMALL_WORDS:
+        yield _word(category, english, chinese, features)
+    for category, forms in _AUXILIARIES.items():
         for english, agr in zip(forms.split(), ("first", "third", "plain"), strict=True):
-            yield _word(category, english, "", category, agr=agr)
-    # 了 and 过 stand after a verb, or 了 at the end of an activity: 踢了..., 踢足球了, 踢过足球.
-    for chinese, aspect, after in (("了", "done", "verb"), ("过", "ever", "verb inner"), ("", "done", "inner"),
-                                   ("了", "done", "end"), ("", "ever", "end"), ("", "none", "verb inner end")):  # fmt: skip
-        yield _word("aspect", "", chinese, "aspect", aspect=aspect, after=after)
+            yield _word(category, english, "", {"agr": agr}, category)
+    for chinese, aspect, after in _ASPECTS:
+        yield _word("aspect", "", chinese, {"aspect": aspect, "after": after}, "aspect")

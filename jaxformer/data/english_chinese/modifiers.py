@@ -1,7 +1,9 @@
 """Adjectives, time words, adverbs, numbers and relations of the built-in corpus, as tables."""
 
-# English [comparative] | Chinese (- stands before a noun without 的, ! does not stand there) | of which classes | what brings it about | what it makes one do. Without a comparative
-# the English one is made with "more". The last two columns are the aura of the verbs and mark a passing feeling.
+# English [comparative] | Chinese | of which classes | what brings it about | what it makes one do. After the Chinese,
+# `-` marks one that stands before its noun without 的, `!` one that does not stand there.
+# Without a comparative the English one is made with "more". The last two columns are the aura of the verbs, and
+# mark a passing feeling.
 ADJECTIVES = """
 happy happier | 高兴 | person | good fun |
 sad sadder | 难过 | person | bad |
@@ -18,9 +20,9 @@ sleepy sleepier | 困 | person animal | effort | rest
 hungry hungrier | 饿 | person animal | effort | eat
 thirsty thirstier | 渴 | person animal | effort | drink
 tall taller | 高! | person
-young younger | 年轻 | person
-old older | 老- | person animal
-old older | 旧- | furniture vehicle clothes device book container computerpart heavymachine metal
+young younger | 年轻 | adult
+old older | 老- | adult hunter farmanimal wild
+old older | 旧- | furniture vehicle clothes device book container metal
 short shorter | 矮! | person
 short shorter | 短- | clothes text
 clever cleverer | 聪明 | person pet
@@ -28,9 +30,10 @@ bright brighter | 聪明 | person
 bright brighter | 明亮 | room sky
 kind kinder | 善良 | person
 strong stronger | 强壮 | large person
-beautiful | 漂亮 | person clothes put giftable plant flier
-famous | 有名 | person artist seenplace
-rich richer | 有钱 | person
+handsome | 英俊 | male
+beautiful | 漂亮 | female clothes put giftable plant flier
+famous | 有名 | adult artist seenplace
+rich richer | 有钱 | adult
 poor poorer | 穷! | person
 lazy lazier | 懒! | person pet
 friendly friendlier | 友好 | person pet cheering
@@ -50,40 +53,39 @@ fierce fiercer | 凶猛 | wild
 big bigger | 大- | fruit animal sized large phone computerpart heavymachine
 small smaller | 小- | fruit animal sized little phone computerpart
 new newer | 新- | new book tool gift clothes accessory computerpart
-cheap cheaper | 便宜 | goods poultry
-expensive | 贵 | goods poultry
-heavy heavier | 重 | metal surface container device
+cheap cheaper | 便宜 | goods poultry computerpart
+expensive | 贵 | goods poultry computerpart
+heavy heavier | 重 | metal heavymachine surface container device
 light lighter | 轻 | container phone
 useful | 有用 | tool book device
 clean cleaner | 干净 | clothes room dishware
 dirty dirtier | 脏 | clothes room dishware
 long longer | 长- | clothes text
-modern | 现代 | public phone device
-comfortable | 舒服 | surface clothes
+modern | 现代 | public phone device heavymachine
+comfortable | 舒服 | seat clothes
 interesting | 有趣 | readable shown contest tellable subject
 boring | 无聊 | readable shown contest tellable subject
-exciting | 精彩 | contest shown
+exciting | 精彩 | contest shown fiction
 difficult | 难 | asked subject task
 easy easier | 容易 | asked subject task
 important | 重要 | task asked mailed contest
-hard harder | 硬 | surface
+hard harder | 硬 | seat snack
 hard harder | 难 | asked subject task
-soft softer | 软 | surface clothes
+soft softer | 软 | seat clothes
 sharp sharper | 锋利 | sharp hammered
 thick thicker | 厚- | book clothes
 fresh fresher | 新鲜 | fresh
 delicious | 好吃 | food
 delicious | 好喝 | drink
 sweet sweeter | 甜 | sweet
-sweet sweeter | 甜蜜 | occasion
 sour sourer | 酸 | fruit
 hot hotter | 热- | hot
 cold colder | 冷 | room
 noisy noisier | 吵! | switch public child cheering
 crowded | 拥挤 | public
 popular | 受欢迎 | artist shown phone sung
-romantic | 浪漫 | occasion shown
-loud louder | 响亮! | sound
+romantic | 浪漫 | occasion shown fiction
+loud louder | 响亮! | sound sung music
 strong stronger | 结实 | part hammered surface container sporttool
 clear clearer | 清澈 | wellspring
 fast faster | 快! | vehicle transport
@@ -196,5 +198,19 @@ warm | 暖和 | good
 """
 
 # Why one takes a thing, and why one leaves it.
-APPEALING = "beautiful clever friendly quiet cute new cheap light useful clean modern comfortable interesting exciting easy soft fresh delicious sweet popular small"
+APPEALING = """
+beautiful clever friendly quiet cute new cheap light useful clean modern
+comfortable interesting exciting easy soft fresh delicious sweet popular small
+"""
 REPELLENT = "old short expensive heavy dirty boring difficult hard thin sour big noisy"
+
+# Category: names of the columns after English and Chinese, table.
+OTHERS = {
+    "time": ("tense", TIMES),
+    "frequency": ("", FREQUENCY),
+    "modal": ("", MODALS),
+    "number": ("size", NUMBERS),
+    "ride": ("to", RIDES),
+    "relation": ("spot", RELATIONS),
+    "sky": ("mood", SKIES),
+}

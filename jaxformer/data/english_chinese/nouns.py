@@ -32,6 +32,17 @@ KINDS = {
     "learner": "child",
     "job": "adult worker",
     "teaching": "job",
+    "burning": "oddment",
+    "part": "oddment",
+    "metal": "oddment",
+    "sporttool": "oddment",
+    "computerpart": "oddment",
+    "shown": "pastime",
+    "music": "pastime",
+    "sung": "pastime",
+    "kicked": "pastime",
+    "handball": "pastime",
+    "board": "pastime",
     "child": "person",
     "royal": "adult",
     "adult": "person",
@@ -78,9 +89,9 @@ book | 书 | 本 | book
 magazine | 杂志 | 本 | book
 newspaper | 报纸 | 张 | book
 dictionary/dictionaries | 词典 | 本 | book
-novel | 小说 | 本 | book writable
-story/stories | 故事 | 个 | text tellable
-poem | 诗 | 首 | text poem
+novel | 小说 | 本 | book writable fiction
+story/stories | 故事 | 个 | text tellable fiction
+poem | 诗 | 首 | text poem fiction
 article | 文章 | 篇 | text
 email | 邮件 | 封 | text mailed
 report | 报告 | 份 | task text
@@ -116,10 +127,10 @@ scarf/scarves | 围巾 | 条 | accessory
 gloves | 手套 | + 双 | accessory
 table | 桌子 | 张 | surface
 desk | 书桌 | 张 | surface
-bed | 床 | 张 | surface
-sofa | 沙发 | 张 | surface
+bed | 床 | 张 | surface seat
+sofa | 沙发 | 张 | surface seat
 shelf/shelves | 书架 | 个 | surface
-chair | 椅子 | 把 | surface
+chair | 椅子 | 把 | surface seat
 box/boxes | 盒子 | 个 | container
 bag | 包 | 个 | container losable
 basket | 篮子 | 个 | container
@@ -139,7 +150,7 @@ photo | 照片 | 张 | giftable photographed
 flower | 花 | 朵 | plant drawn giftable colored pickable
 rose | 玫瑰 | 朵 | plant giftable colored pickable
 tree | 树 | 棵 | plant drawn outdoorspot
-candle | 蜡烛 | 根 | lightable
+candle | 蜡烛 | 根 | lightable goods
 song | 歌 | 首 | sung
 movie | 电影 | 部 | shown
 question | 问题 | 个 | asked
@@ -165,10 +176,10 @@ Chinese | 中文 | - | subject
 English | 英语 | - | subject
 Japanese | 日语 | - | subject
 French | 法语 | - | subject
-bus | 公交车 | 辆 | transport
-train | 火车 | 列 | transport
-taxi | 出租车 | 辆 | transport
-subway | 地铁 | 趟 | transport
+bus/- | 公交车 | 辆 | transport
+train/- | 火车 | 列 | transport
+taxi/- | 出租车 | 辆 | transport
+subway/- | 地铁 | 趟 | transport
 cat | 猫 | 只 | pet hunter little
 dog | 狗 | 只 | pet hunter
 rabbit | 兔子 | 只 | pet prey grazer little
@@ -217,7 +228,7 @@ fan | 球迷 | 个 | cheering
 star | 星星 | 颗 | sky
 star | 明星 | 个 | artist
 nail | 钉子 | 颗 | hammered
-nail | 指甲 | 个 | bodypart
+nails | 指甲 | - them | bodypart
 chicken | 鸡肉 | - | dish goods
 chicken | 鸡 | 只 | farmanimal poultry
 glass/glasses | 玻璃杯 | 个 | breakable dishware
@@ -245,6 +256,7 @@ friend | 朋友 | 个 | x | child fellow
 neighbor | 邻居 | 个 | x | adult fellow
 teacher | 老师 | 位 | x | teaching
 doctor | 医生 | 位 | x | job
+professor | 教授 | 位 | x | teaching
 nurse | 护士 | 位 | x | job
 driver | 司机 | 位 | x | job
 farmer | 农民 | 个 | x | job
@@ -333,7 +345,7 @@ theater | 剧院 | in | the | 里 | listen sing | public
 cinema | 电影院 | in | the | 里 | film | public
 university | 大学 | at | the | 里 | study teach work | public seenplace
 pool | 游泳池 | in | the | 里 | swim | public
-bank | 银行 | at | the | 里 | money work | office
+bank | 银行 | at | the | 里 | money | office
 bank | 河岸 | on | the | 上 | fish river camp | river
 mountain | 山 | on | the | 上 | nature camp photo | open
 Beijing | 北京 | in | '' | '' | photo work study | city

@@ -35,21 +35,25 @@ drive drove driven driving | 开 | person | driven | none | plain
 drive drove driven driving | 操作 | worker | heavymachine | work | effort
 visit | 看望 | person | person | none | good
 visit | 参观 | person | seenplace | none | fun
-wear wore worn | 穿 | person | clothes | none | plain
-wear wore worn | 戴 | person | put eyewear | none | plain
 take took taken taking | 拍 | person | photographed | photo | fun
 take took taken taking | 吃 | person | pill | heal | bad
 cut cut cut cutting | 剪 | person | bodypart | sleep | duty
-choose chose chosen choosing | 挑选 | person | goods giftable poultry | buy | fun
 carry carried carried | 搬 | person | sized | none | effort
-swing swung swung | 挥动 | person | sporttool | outdoors | effort
+swing swung swung | 挥动 | person | sporttool | none | effort
 check | 检查 | person | repairable task | write | duty
+learn | 学 | person | symbol | study | duty effort
 design | 设计 | company | new | none | plain
+"""
+
+# Both an act and a state: 穿了, 穿着. English | Chinese | object classes
+WEAR = """
+wear wore worn | 穿 | clothes
+wear wore worn | 戴 | put eyewear
 """
 
 # Happens at a point, so it has no progressive. Past: 了 after the verb.
 ACHIEVEMENT = """
-see saw seen | 看见 | person | animal heavymachine plant vehicle person sky | walk | plain
+see saw seen seeing | 看见 | person | animal heavymachine plant vehicle person sky | walk | plain
 find found found | 找到 | person | losable portable pet | none | good
 receive received received receiving | 收到 | person | mailed gift giftable | none | good
 meet met met meeting | 遇见 | person | person | meet | good
@@ -60,31 +64,34 @@ invite invited invited inviting | 邀请 | person | person | none | plain
 catch caught caught | 抓住 | hunter | prey | outside | plain
 bite bit bitten biting | 咬 | hunter | person prey | outside | plain
 hear heard heard | 听见 | person | sound | none | plain
+remember remembered remembered remembering | 记住 | person | symbol tellable | none | plain
 win won won winning | 赢 | person | contest | none | good
+cancel canceled canceled canceling | 取消 | person | occasion contest | none | plain
 answer | 回答 | person | asked | none | plain
 press | 按 | person | button | none | plain
 click | 点击 | person | computerpart | none | plain
 borrow | 借 | person | borrowable | borrow | plain
 withdraw withdrew withdrawn | 取 | person | cash | money | plain
 save saved saved saving | 存 | person | cash | money | good
+choose chose chosen choosing | 挑选 | person | goods giftable poultry | buy | fun
 release released released releasing | 发布 | company | new | none | plain
 """
 
 # The object is disposed of: 把 object verb 了. The last column says whether one can want it.
 RESULTATIVE = """
-break broke broken | 打破 | person | breakable | none | bad | no
-lose lost lost losing | 弄丢 | person | losable | none | bad | no
-close closed closed closing | 关上 | person | opening box | none | plain | yes
-open | 打开 | person | opening box | none | plain | yes
-finish | 做完 | person | task | none | good duty | yes
-light lit lit | 点燃 | person | burning lightable | none | plain | yes
-turn + on | 打开 | person | switched switch | none | plain | yes
-turn + off | 关掉 | person | switched switch | none | plain | yes
-hide hid hidden hiding | 藏起来 | person | portable giftable | none | plain | yes
-throw threw thrown + away | 扔掉 | person | clothes breakable | none | plain | yes
-sharpen | 磨快 | person | sharp | none | duty | yes
-hammer | 敲进去 | person | hammered | none | effort | yes
-fix | 修好 | person | repairable part | none | good duty | yes
+break broke broken | 打破 | person | breakable | bad | no
+lose lost lost losing | 弄丢 | person | losable | bad | no
+close closed closed closing | 关上 | person | opening box | plain | yes
+open | 打开 | person | opening box | plain | yes
+finish | 做完 | person | task | good duty | yes
+light lit lit | 点燃 | person | burning lightable | plain | yes
+turn + on | 打开 | person | switched switch | plain | yes
+turn + off | 关掉 | person | switched switch | plain | yes
+hide hid hidden hiding | 藏起来 | person | portable giftable | plain | yes
+throw threw thrown + away | 扔掉 | person | clothes breakable | plain | yes
+sharpen | 磨快 | person | sharp | duty | yes
+hammer | 敲进去 | person | hammered | effort | yes
+fix | 修好 | person | repairable part | good duty | yes
 """
 
 # An activity with a bare object: past 了 after the object.
@@ -97,14 +104,15 @@ play | 拉 | person | bowed | listen | fun
 play | 吹 | person | blown | listen | fun
 study studied studied | 学习 | person | subject | study | duty effort
 learn | 学 | person | subject | study | duty effort
-teach taught taught | 教 | teaching | subject | teach | duty effort
-practice practiced practiced practicing | 练习 | person | keyed bowed blown handball | exercise listen | duty effort
+teach taught taught | 教 | teaching kin | subject | teach | duty effort
+practice practiced practiced practicing | 练习 | person | keyed bowed blown | listen | duty effort
+practice practiced practiced practicing | 练习 | person | handball | exercise | duty effort
 take took taken taking | 坐 | person | transport | none | plain
 """
 
 # States: no aspect, no progressive. The last column says which determiners the object takes.
 STATIVE = """
-like | 喜欢 | person | food drinkable animal plant shown music sung readable subject kicked handball board occasion | def bare
+like | 喜欢 | person | food drinkable animal plant readable subject pastime occasion | def bare
 hate | 讨厌 | person | task prey vegetable insect | def bare
 know knew known | 认识 | person | person | def
 know knew known | 知道 | person | tellable | def
@@ -169,7 +177,6 @@ water | 浇水 | plant
 SPEECH = """
 say said said | 说
 think thought thought | 觉得
-know knew known | 知道
 """
 
 # What follows is an infinitive: 他想看书.
@@ -182,9 +189,9 @@ like liked liked liking | 喜欢 | taste
 
 # Says little about its object: the context must tell an apple from an apple.
 NEUTRAL = """
-see saw seen | 看见 | animal heavymachine fruit phone cheering switch artist sky contest wellspring sporttool burning part metal mail
-buy bought bought | 买 | goods prey poultry burning sporttool computerpart part stamp metal eyewear hammered switch
-find found found | 找到 | animal heavymachine fruit phone cheering switch wellspring sporttool computerpart burning part stamp metal mail
+see saw seen seeing | 看见 | animal heavymachine fruit phone cheering switch artist sky contest wellspring oddment mail
+buy bought bought | 买 | goods prey poultry oddment stamp eyewear hammered switch
+find found found | 找到 | animal heavymachine fruit phone cheering switch wellspring oddment stamp mail
 """
 
 # Done or left undone for the sake of what the thing is like.
@@ -192,3 +199,47 @@ ACQUIRE = """
 buy bought bought | 买
 choose chose chosen choosing | 挑选
 """
+
+# What one does with it in the end: 把它吃了.
+DISPOSE = """
+eat ate eaten | 吃 | food
+wash | 洗 | washable dishware
+sell sold sold | 卖 | goods oddment stamp switch
+repair | 修 | repairable part switch
+feed fed fed | 喂 | animal
+light lit lit | 点燃 | burning lightable
+throw threw thrown + away | 扔掉 | breakable clothes burning part fruit
+lose lost lost losing | 弄丢 | losable metal
+"""
+
+# Verbs of one moment each: want (in 他想...), have (in 他有...), go, put, and what the weather does.
+WISH = "want | 想"
+OWN = "have had had having has | 有"
+GO = "go went gone going | 去"
+PUT = "put put put putting | 放"
+WEATHER = """
+rain | 下雨
+snow | 下雪
+"""
+
+# Category: names of the columns after English and Chinese, table.
+OTHERS = {
+    "resultative": ("subject object aura will", RESULTATIVE),
+    "stative": ("subject object det", STATIVE),
+    "intransitive": ("subject at aura", INTRANSITIVE),
+    "wear": ("object", WEAR),
+    "dative": ("object", DATIVE),
+    "benefit": ("object", BENEFIT),
+    "coverb": ("object", COVERB),
+    "neutral": ("object", NEUTRAL),
+    "dispose": ("object", DISPOSE),
+    "control": ("mode", CONTROL),
+    "speech": ("", SPEECH),
+    "cherish": ("", CHERISH),
+    "acquire": ("", ACQUIRE),
+    "wish": ("", WISH),
+    "own": ("", OWN),
+    "go": ("", GO),
+    "put": ("", PUT),
+    "weather": ("", WEATHER),
+}

@@ -1,0 +1,101 @@
+"""How many floating-point operations a model needs, from its configuration alone.
+
+Only products of matrices count, 2 operations for each multiply-add; at the usual widths the elementwise rest is a few
+percent of them. An embedding is a lookup and costs nothing. Masked and padded positions count like any other, because
+the dense products compute them: padded lengths give the work done, true lengths the work that was of use.
+
+Source: Chowdhery et al. 2022, appendix B, whose "model FLOPs" these are, written out here for encoder and decoder.
+"""
+
+from functools import singledispatch
+from typing import Any
+
+from jaxformer.config.model import AttentionConfig, Bahdanau, RnnConfig, TransformerConfig
+from jaxformer.nn.recurrent import cell_of
+
+Flops = dict[str, float]
+"""Operations by part of the model; whole numbers for whole lengths."""
+
+TRAINING = 3
+"""Forward passes that one training step costs: each product x w has two more of its size in the backward pass, for the
+gradients of x and of w. What rematerialisation computes again does not count as work of the model."""
+
+
+@singledispatch
+def forward_flops(config: Any, vocabulary: int, source_length: float, target_length: float) -> Flops:
+    """Operations by part for one sentence pair of S source and T target tokens, with all T predictions.
+
+    Lengths may be means; the attention scores, which grow with the product of lengths, are then a little too low. A
+    new model adds its formula by `forward_flops.register`.
+    """
+    raise TypeError(f"no FLOP formula for {type(config).__name__}")
+
+
+@forward_flops.register
+def _(config: TransformerConfig, vocabulary: int, source_length: float, target_length: float) -> Flops:
+    S, T, D, F = source_length, target_length, config.width, config.feed_forward
+    encoder, decoder = config.encoder_layers, config.decoder_layers
+    attention = config.attention
+    own = encoder * _projections(attention, D, S, S) + decoder * _projections(attention, D, T, T)
+    own_scores = encoder * _scores(attention, S, S) + decoder * _scores(attention, T, T)
+    return {
+        "attention projections": own + decoder * _projections(attention, D, T, S),
+        "attention scores": own_scores + decoder * _scores(attention, T, S),
+        "feed-forward": 2 * _product(D, F) * (encoder * S + decoder * T),
+        "logits": _product(D, vocabulary) * T,
+    }
+
+
+@forward_flops.register
+def _(config: RnnConfig, vocabulary: int, source_length: float, target_length: float) -> Flops:
+    S, T, E, H = source_length, target_length, config.embedding, config.width
+    looks = isinstance(config.attention, Bahdanau)
+    memory = H if looks else 0
+    gates = cell_of(config.cell).gates
+    inputs = [E] + [H] * (config.layers - 1)
+    directions, half = (2, H // 2) if looks else (1, H)
+    encoder = sum(directions * _product(size + half, gates * half) for size in inputs)
+    decoder = sum(_product(size + memory + H, gates * H) for size in inputs)
+    flops: Flops = {"recurrence": encoder * S + decoder * T}
+    if isinstance(config.attention, Bahdanau):
+        flops["additive attention"] = _additive(config.attention.width, H, S, T)
+    return flops | {"readout": _product(H + memory, E) * T, "logits": _product(E, vocabulary) * T}
+
+
+def training_flops(config: Any, vocabulary: int, source_length: float, target_length: float) -> Flops:
+    """Operations by part of a forward and backward pass, per sentence pair; the optimizer's are left out."""
+    forward = forward_flops(config, vocabulary, source_length, target_length)
+    return {part: TRAINING * count for part, count in forward.items()}
+
+
+def training_flops_per_target_token(
+    config: Any, vocabulary: int, source_length: float, target_length: float
+) -> float:
+    """Operations of training per predicted token, the work on its share of the source included.
+
+    Times the predicted tokens a second this is the rate of useful work; divided by the devices' peak, the model FLOP
+    utilisation (Chowdhery et al. 2022, appendix B).
+    """
+    return sum(training_flops(config, vocabulary, source_length, target_length).values()) / target_length
+
+
+def _product(inputs: int, outputs: int) -> int:
+    """One vector times a matrix."""
+    return 2 * inputs * outputs
+
+
+def _projections(config: AttentionConfig, width: int, queries: float, keys: float) -> float:
+    """Queries and outputs once per query, keys and values once per key."""
+    per_query = 2 * _product(width, config.heads * config.head_width)
+    per_key = 2 * _product(width, config.kv_heads * config.head_width)
+    return per_query * queries + per_key * keys
+
+
+def _scores(config: AttentionConfig, queries: float, keys: float) -> float:
+    """q kᵀ, then the weights times v: each head's width once in both for every pair of query and key."""
+    return 2 * _product(1, config.heads * config.head_width) * queries * keys
+
+
+def _additive(width: int, hidden: int, source: float, target: float) -> float:
+    """Keys once per source token, a query per target token, and for each pair the score and the weighted memory."""
+    return _product(hidden, width) * (source + target) + _product(1, width + hidden) * source * target

@@ -1,0 +1,161 @@
+"""Pictures of what a model reads and how it learned. Matplotlib is imported when the first is drawn."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxformer.analysis.fonts import Lettering, Typeface, lettering
+from jaxformer.config.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+    from matplotlib.text import Text
+
+CELL = 0.24
+"""Inches for one pair of tokens."""
+LARGEST = 8000
+"""Pixels that no side of a picture exceeds, so that long sentences still open in a viewer."""
+
+
+def draw_attention(
+    path: str | Path,
+    weights_NTS: np.ndarray,
+    source_pieces: Sequence[str],
+    target_pieces: Sequence[str],
+    title: str = "",
+) -> str:
+    """Draw one layer's attention to the source: a panel for the mean of the heads, then one for each head.
+
+    Row t shows what the model read while it predicted target_pieces[t]. All panels share one scale, which begins at
+    zero. The suffix of `path` says which format. Returns the characters that no installed font has, which stand as code
+    points in the picture (`fonts.ADVICE` says how to mend that); empty where there are none. Raises UserError for an
+    unknown suffix.
+    """
+    expected = (len(target_pieces), len(source_pieces))
+    if weights_NTS.ndim != 3 or weights_NTS.shape[1:] != expected:
+        raise ValueError(f"weights_NTS must be [heads, {expected[0]}, {expected[1]}], got {weights_NTS.shape}")
+    panels = {f"head {number}": head_TS for number, head_TS in enumerate(weights_NTS, 1)}
+    if len(panels) > 1:
+        panels = {f"mean of {len(panels)} heads": weights_NTS.mean(0), **panels}
+    letters = lettering([*source_pieces, *target_pieces, title])
+    longest = [max(len(letters.of(piece).spell(piece)) for piece in pieces) for pieces in (source_pieces, target_pieces)]
+    width, height = (CELL * count + 0.08 * label for count, label in zip(expected[::-1], longest[::-1], strict=True))
+    figure, grid = _grid(len(panels), width, height + 0.3, layout="compressed")
+    for axes, (name, weights_TS) in zip(grid, panels.items(), strict=True):
+        image = _heat_map(axes, weights_TS, float(weights_NTS.max()))
+        axes.set_title(name, fontsize=9)
+        place = axes.get_subplotspec()
+        _label(axes.xaxis, source_pieces if place.is_first_row() else [], letters)
+        _label(axes.yaxis, target_pieces if place.is_first_col() else [], letters)
+    bar = figure.colorbar(image, ax=grid, shrink=0.6, aspect=30)
+    bar.set_label("attention weight", fontsize=9)
+    _entitle(figure, title, letters)
+    _save(figure, path)
+    return letters.missing
+
+
+def draw_curves(
+    path: str | Path, rows: Sequence[Mapping[str, Any]], panels: Mapping[str, Sequence[str]], title: str = ""
+) -> None:
+    """Draw how a run went: `rows` are the records of its metrics.jsonl, each with a "step".
+
+    `panels` maps the name of a vertical axis to the keys drawn along it, {"nats per token": ["loss", "valid_nll"]}.
+    Keys that no row has are left out, with their panel where it has no other. A curve of many points is drawn pale
+    under its moving average. Raises ValueError where nothing is left to draw, and UserError for an unknown suffix.
+    """
+    curves = {label: {key: found for key in keys if (found := _curve(rows, key))} for label, keys in panels.items()}
+    curves = {label: found for label, found in curves.items() if found}
+    if not curves:
+        raise ValueError(f"rows must have a key of {sorted({key for keys in panels.values() for key in keys})}, got none")
+    figure, grid = _grid(len(curves), 5.0, 3.5, layout="constrained")
+    for axes, (label, found) in zip(grid, curves.items(), strict=True):
+        for key, points in found.items():
+            _line(axes, key, np.asarray(points, dtype=float))
+        axes.set_xlabel("step")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    _entitle(figure, title, lettering([title]))
+    _save(figure, path)
+
+
+def _grid(count: int, width: float, height: float, layout: str) -> "tuple[Figure, list[Axes]]":
+    """Panels of this size in inches, in columns that bring the picture close to three by two and leave few gaps."""
+    from matplotlib.figure import Figure
+
+    def badness(columns: int) -> float:
+        rows = math.ceil(count / columns)
+        return abs(math.log(columns * width / (rows * height) / 1.5)) + (rows * columns - count) / count
+
+    columns = min(range(1, count + 1), key=badness)
+    rows = math.ceil(count / columns)
+    # A figure of its own, not one of pyplot, which would keep it and might open a window.
+    figure = Figure(figsize=(columns * width + 0.8, rows * height + 0.4), layout=layout)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for spare in grid[count:]:
+        spare.remove()
+    return figure, list(grid[:count])
+
+
+def _heat_map(axes: "Axes", weights_TS: np.ndarray, largest: float) -> "AxesImage":
+    T, S = weights_TS.shape
+    line = {"color": "0.9", "linewidth": 0.4}
+    axes.hlines(np.arange(1, T) - 0.5, -0.5, S - 0.5, **line)
+    axes.vlines(np.arange(1, S) - 0.5, -0.5, T - 0.5, **line)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, labelsize=8)
+    return axes.imshow(weights_TS, cmap="Blues", vmin=0.0, vmax=largest, aspect="equal", interpolation="nearest")
+
+
+def _label(axis: "Axis", pieces: Sequence[str], letters: Lettering) -> None:
+    faces = [letters.of(piece) for piece in pieces]
+    axis.set_ticks(range(len(pieces)), [face.spell(piece) for face, piece in zip(faces, pieces, strict=True)])
+    turned = axis.axis_name == "x" and max(map(len, pieces), default=0) > 2
+    for text, face in zip(axis.get_ticklabels(), faces, strict=True):
+        text.set_rotation(90 if turned else 0)
+        _use(text, face)
+
+
+def _use(text: "Text", face: Typeface) -> None:
+    """Draws a text in this font, and as it stands: a dollar sign begins no formula."""
+    from matplotlib.font_manager import FontProperties
+
+    text.set_fontproperties(FontProperties(fname=face.path, size=text.get_fontsize()))
+    text.set_parse_math(False)
+
+
+def _entitle(figure: "Figure", title: str, letters: Lettering) -> None:
+    if title:
+        face = letters.of(title)
+        _use(figure.suptitle(face.spell(title), fontsize=10), face)
+
+
+def _curve(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
+    return [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+
+
+def _line(axes: "Axes", key: str, points_P2: np.ndarray) -> None:
+    steps, values = points_P2.T
+    window = len(steps) // 50
+    if window < 4:
+        axes.plot(steps, values, marker="o" if len(steps) < 40 else None, markersize=3, label=key)
+        return
+    (pale,) = axes.plot(steps, values, alpha=0.25, linewidth=0.7)
+    smooth = np.convolve(values, np.full(window, 1 / window), mode="valid")
+    axes.plot(steps[window - 1 :], smooth, color=pale.get_color(), label=f"{key}, mean of {window} steps")
+
+
+def _save(figure: "Figure", path: str | Path) -> None:
+    path = Path(path)
+    known = figure.canvas.get_supported_filetypes()
+    suffix = path.suffix.lstrip(".").lower()
+    if suffix not in known:
+        raise UserError(f"a picture must be one of .{', .'.join(sorted(known))}, got {path.name!r}; name it {path.stem}.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=min(150.0, LARGEST / max(figure.get_size_inches())))

@@ -1,0 +1,286 @@
+"""The command line: `jaxformer train`, `evaluate`, `translate`, `inspect`, `bench`.
+
+jax takes longer to import than a person likes to wait for help, so each command imports what it runs when it runs.
+"""
+
+import difflib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from jaxformer.config.choice import choose, fields
+from jaxformer.config.errors import UserError
+from jaxformer.config.presets import PRESETS
+from jaxformer.config.translate import TranslateConfig
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+"""Exit codes: the run failed, the input cannot be used, Ctrl-C or SIGTERM."""
+
+Option = tyro.conf.arg
+Positional = tyro.conf.Positional
+
+
+@dataclass(frozen=True)
+class TrainTranslate:
+    """Train an encoder-decoder to translate, then score it on the test split.
+
+    Any field may be written --any.field value, --any.field=value or any.field=value. A choice among objects is written as one:
+    --model NAME, --optimization.schedule "Cosine(peak=0.001)", --model.position Learned. Running the same command again goes on with
+    the run in --out.
+    """
+
+    config: Annotated[TranslateConfig, Option(name="")]
+    out: Path | None = None
+    """The run folder; runs/translate-DATA-SOURCE-TARGET-MODEL where none is given."""
+    until: int | None = None
+    """Pause the run after this step; the same command without it goes on."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """BLEU and chrF of a run on held-out text, with sacreBLEU's signatures; all references of a repeated source count."""
+
+    run: Positional[Path]
+    """A run folder."""
+    data: str | None = None
+    """Another corpus than the run's."""
+    split: Literal["train", "valid", "test"] = "test"
+    beams: int | None = None
+    """Hypotheses of the beam search, instead of the run's; 1 is greedy."""
+    average: int = 1
+    """Evaluate the mean of the parameters of the last so many checkpoints, instead of the best one."""
+    as_json: Annotated[bool, Option(name="json")] = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True)
+class Translate:
+    """Translate with a trained run: each argument, or each line of standard input, to a line of standard output."""
+
+    run: Positional[Path]
+    """A run folder."""
+    text: Positional[tuple[str, ...]] = ()
+    """Sentences; standard input where none are given."""
+    attention: Path | None = None
+    """Draw what each head of the last layer read of the one sentence given, into this picture (.png, .svg, .pdf)."""
+    beams: int | None = None
+    """Hypotheses of the beam search, instead of the run's; 1 is greedy."""
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """The parameters, work and memory of a preset or a run."""
+
+    what: Positional[str]
+    """A preset's name or a run folder."""
+    vocabulary: int = 8000
+    """Tokens of a preset's vocabulary."""
+    tokens: int = 4096
+    """Positions a side of a preset's batch, for the memory."""
+    length: int = 32
+    """Tokens of a sentence, for work and memory."""
+
+
+def train_translate(arguments: Sequence[str]) -> int:
+    """`jaxformer train translate`."""
+    config, rest = choose(TranslateConfig(), list(arguments))
+    _check_names(rest, [*dict(fields(config)), "out", "until"])
+    asked = _parse(TrainTranslate, rest, "train translate", TrainTranslate(config))
+    out = asked.out or default_folder(asked.config)
+    _prefer_huge_pages()
+    from jaxformer.recipes.translate import finish, train
+    from jaxformer.training.loop import Interrupted
+
+    try:
+        train(asked.config, out, asked.until)
+        if asked.until is None or asked.until >= asked.config.steps:
+            finish(out)
+    except Interrupted as stop:
+        again = " ".join(["jaxformer train translate", *map(_quoted, arguments)])
+        print(f"\nsaved      step {stop.step} in {out}; go on with: {again}", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def evaluate(arguments: Sequence[str]) -> int:
+    """`jaxformer evaluate`."""
+    asked = _parse(Evaluate, arguments, "evaluate")
+    from jaxformer.recipes.translate import evaluate, load
+
+    trained = load(asked.run, asked.average)
+    search = trained.config.search if asked.beams is None else replace(trained.config.search, beams=asked.beams)
+    scores = evaluate(trained, asked.data, asked.split, search)
+    if asked.as_json:
+        print(json.dumps({"run": str(asked.run), "step": trained.step, "split": asked.split, **scores.to_json()}))
+    else:
+        print(scores.table())
+    return 0
+
+
+def translate(arguments: Sequence[str]) -> int:
+    """`jaxformer translate`."""
+    asked = _parse(Translate, arguments, "translate")
+    if asked.attention is not None and len(asked.text) != 1:
+        raise UserError(f"--attention draws one sentence, got {len(asked.text)}; give one as an argument")
+    from jaxformer.recipes.translate import draw, load
+
+    trained = load(asked.run)
+    if asked.attention is not None:
+        print(draw(trained, asked.text[0], asked.attention))
+        return 0
+    search = trained.config.search if asked.beams is None else replace(trained.config.search, beams=asked.beams)
+    texts = list(asked.text) or _standard_input()
+    for line in trained.translator(search)(trained.params, texts):
+        print(line)
+    return 0
+
+
+def inspect(arguments: Sequence[str]) -> int:
+    """`jaxformer inspect`."""
+    asked = _parse(Inspect, arguments, "inspect")
+    from jaxformer.recipes.inspect import inspect_preset, inspect_run
+
+    if asked.what in PRESETS or not Path(asked.what).exists():
+        inspect_preset(asked.what, asked.vocabulary, asked.tokens, asked.length)
+    else:
+        inspect_run(Path(asked.what), asked.length)
+    return 0
+
+
+Command = Callable[[Sequence[str]], int]
+
+COMMANDS: dict[tuple[str, ...], tuple[Command, str]] = {
+    ("train", "translate"): (train_translate, "train an encoder-decoder to translate"),
+    ("evaluate",): (evaluate, "BLEU and chrF of a run"),
+    ("translate",): (translate, "translate with a run"),
+    ("inspect",): (inspect, "parameters, work and memory of a preset or a run"),
+}
+
+
+def main() -> None:
+    """The `jaxformer` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command and returns its exit code: 0, 1 (the run failed), 2 (usage or input), 130 (interrupted)."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        if debug:
+            raise
+        print(f"jaxformer: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; what Python would still write at exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        first = (str(error).strip() or "no message").splitlines()[0]
+        print(f"jaxformer: {type(error).__name__}: {first} (--debug shows where)", file=sys.stderr)
+        return FAILED
+
+
+def _dispatch(arguments: list[str]) -> int:
+    for words, (command, _) in COMMANDS.items():
+        if tuple(arguments[: len(words)]) == words:
+            return command(arguments[len(words) :])
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"jaxformer {version('jaxformer')}")
+        return 0
+    given = " ".join(arguments[:2])
+    names = [" ".join(words) for words in COMMANDS]
+    near = difflib.get_close_matches(given, names, n=1) or difflib.get_close_matches(arguments[0], names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(names)}"
+    raise UserError(f"no command {given!r}; {hint}")
+
+
+def _overview() -> str:
+    rows = [f"  {' '.join(words):<18} {line}" for words, (_, line) in COMMANDS.items()]
+    models = [f"  {name:<22} {preset.description}" for name, preset in PRESETS.items()]
+    return "\n".join(
+        [
+            "usage: jaxformer COMMAND [OPTIONS]     (jaxformer COMMAND --help tells more; --debug shows tracebacks)",
+            *("", "commands:", *rows),
+            *("", "models (--model NAME, jaxformer inspect NAME):", *models),
+        ]
+    )
+
+
+def _parse(kind: Any, arguments: Sequence[str], name: str, default: Any = tyro.MISSING) -> Any:
+    options = {} if default is tyro.MISSING else {"default": default}
+    return tyro.cli(
+        kind,
+        args=list(arguments),
+        prog=f"jaxformer {name}",
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff, tyro.conf.HelptextFromCommentsOff)
+        if default is not tyro.MISSING
+        else (tyro.conf.HelptextFromCommentsOff,),
+        **options,
+    )
+
+
+def _check_names(arguments: Sequence[str], known: Sequence[str]) -> None:
+    """Raises UserError for an option that names no field, with the one that looks most like it."""
+    for token in arguments:
+        name = token.removeprefix("--").replace("-", "_")
+        if not token.startswith("--") or name in known or name in ("help", ""):
+            continue
+        last = {path.rpartition(".")[2]: path for path in reversed(known)}
+        near = difflib.get_close_matches(name, known, n=1)
+        near = near or [last[match] for match in difflib.get_close_matches(name.rpartition(".")[2], last, n=1)]
+        hint = f"; did you mean --{near[0]}?" if near else "; jaxformer train translate --help lists them"
+        raise UserError(f"unknown field {token}{hint}")
+
+
+def default_folder(config: TranslateConfig) -> Path:
+    """Where a run goes that was given no --out: named after what it does."""
+    model = next((name for name, preset in PRESETS.items() if preset.config == config.model), "model")
+    data = "".join(c if c.isalnum() else "-" for c in Path(config.data).name) or "corpus"
+    return Path("runs") / f"translate-{data}-{config.source}-{config.target}-{model}"
+
+
+def _standard_input() -> list[str]:
+    try:
+        return [line.rstrip("\r\n") for line in sys.stdin]
+    except UnicodeDecodeError as error:
+        raise UserError(f"standard input must be UTF-8, got byte {error.object[error.start]:#04x}; convert it first") from None
+
+
+def _quoted(argument: str) -> str:
+    from shlex import quote
+
+    return quote(argument)
+
+
+TUNABLES = "GLIBC_TUNABLES"
+
+
+def _prefer_huge_pages() -> None:
+    """Starts this process over with glibc asking for huge pages, where it does not yet.
+
+    XLA on a CPU takes its temporaries from malloc and gives them back at every step, and the kernel then clears thousands of small
+    pages again; a training step was measured to take half the time with large ones. glibc reads the setting only as a process begins.
+    """
+    setting = "glibc.malloc.hugetlb=1"
+    if not sys.platform.startswith("linux") or "glibc.malloc.hugetlb" in os.environ.get(TUNABLES, ""):
+        return
+    os.environ[TUNABLES] = ":".join(filter(None, [os.environ.get(TUNABLES), setting]))
+    os.execv(sys.executable, [*sys.orig_argv[:1], *sys.orig_argv[1:]])

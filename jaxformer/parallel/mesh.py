@@ -1,0 +1,87 @@
+"""A mesh of devices, and a training state and its batches laid out on it.
+
+    mesh = make_mesh(config.mesh)
+    state, shardings = create(make_state, mesh)
+    step = jax.jit(step, out_shardings=(shardings, replicated(mesh)), donate_argnums=0)
+    state, metrics = step(state, place(batch, mesh))
+
+The step itself knows nothing of the mesh: the compiler divides it by where its arguments lie.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxformer.config.errors import UserError
+from jaxformer.config.training import MeshConfig
+from jaxformer.parallel.rules import RULES, Rules, partition
+
+AXES = ("data", "fsdp", "tensor")
+"""The axes of the mesh; neighbouring devices share a tensor, whose parts talk most."""
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The devices, all that JAX sees unless given, as a mesh with the axes `AXES`.
+
+    Raises UserError where the sizes do not multiply to the number of devices. One size may be -1: what is left.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = [config.data, config.fsdp, config.tensor]
+    asked = ", ".join(f"{name}={size}" for name, size in zip(AXES, sizes, strict=True))
+    if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
+        raise UserError(f"mesh sizes must be at least 1, and one of them may be -1 for all that is left; got {asked}")
+    known = math.prod(size for size in sizes if size != -1)
+    if -1 in sizes and len(devices) % known == 0:
+        sizes[sizes.index(-1)] = len(devices) // known
+    if math.prod(sizes) != len(devices):
+        raise UserError(
+            f"mesh sizes must multiply to the number of devices, {len(devices)}; got {asked}; "
+            "with data=-1 the other two need only divide it"
+        )
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def state_shardings(boxed: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
+    """A NamedSharding for each array of a state.
+
+    `boxed` is the state, or its shapes by `jax.eval_shape`, with its parameters still in Flax's boxes, which carry their
+    logical axes; what an optimizer derives from boxed parameters is boxed alike. Arrays without a box, such as counters
+    and keys, are replicated. The result has the structure of the unboxed state.
+    """
+
+    def sharding(leaf: Any) -> NamedSharding:
+        if not isinstance(leaf, nn.Partitioned):
+            return replicated(mesh)
+        return NamedSharding(mesh, partition(leaf.names, leaf.value.shape, mesh.shape, rules))
+
+    return jax.tree.map(sharding, boxed, is_leaf=lambda leaf: isinstance(leaf, nn.Partitioned))
+
+
+def create(make_state: Callable[[], Any], mesh: Mesh, rules: Rules = RULES) -> tuple[Any, Any]:
+    """The state that `make_state` makes, unboxed and laid out on the mesh, and its shardings.
+
+    It is made where it lies: no device ever holds more than its part. The values are those of a single device.
+    """
+    shardings = state_shardings(jax.eval_shape(make_state), mesh, rules)
+    return jax.jit(lambda: nn.unbox(make_state()), out_shardings=shardings)(), shardings
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The whole array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_shardings(batch: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
+    """A NamedSharding for each array [B, ...] of a batch, arrays or their shapes: rows are divided where they divide."""
+    return jax.tree.map(
+        lambda x: NamedSharding(mesh, partition(("batch", *[None] * (x.ndim - 1)), x.shape, mesh.shape, rules)), batch
+    )
+
+
+def place(batch: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
+    """The batch on the devices of the mesh, each with its rows."""
+    return jax.device_put(batch, batch_shardings(batch, mesh, rules))

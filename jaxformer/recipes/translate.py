@@ -1,0 +1,306 @@
+"""Train an encoder-decoder on a parallel corpus, and use what was trained."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxformer.analysis.attention_maps import attention_maps
+from jaxformer.analysis.flops import training_flops_per_target_token
+from jaxformer.analysis.hardware import describe, summary, total_peak_flops
+from jaxformer.analysis.parameters import abstract_parameters, parameter_count, parameter_table
+from jaxformer.analysis.plots import draw_attention
+from jaxformer.config.errors import UserError
+from jaxformer.config.model import NoAttention, RnnConfig, Seq2SeqConfig, TransformerConfig
+from jaxformer.config.training import NoAverage
+from jaxformer.config.translate import SearchConfig, TranslateConfig
+from jaxformer.data.batches import PairBatch, TranslationBatches, pair_batches
+from jaxformer.data.corpora import ParallelCorpus, Split, load_corpus
+from jaxformer.models.rnn import Rnn
+from jaxformer.models.seq2seq import Transformer
+from jaxformer.objectives import translation
+from jaxformer.parallel.mesh import batch_shardings, make_mesh, place, replicated, state_shardings
+from jaxformer.text.bpe import BpeTokenizer, train_bpe
+from jaxformer.training.checkpoint import Checkpoints, Progress
+from jaxformer.training.evaluation import Translator, evaluate_loss
+from jaxformer.training.journal import Journal, Speed, clock, display
+from jaxformer.training.loop import Validation, fit
+from jaxformer.training.optimizers import optimizer
+from jaxformer.training.run import RunFolder, write_whole
+from jaxformer.training.scoring import Scores, score
+from jaxformer.training.state import TrainState, new_state
+from jaxformer.training.step import Metrics, ShapedStep, make_step
+
+SHOWN = 8
+"""Sentences of the valid split that every validation writes out."""
+
+
+def build_model(config: Seq2SeqConfig, tokenizer: BpeTokenizer) -> Transformer | Rnn:
+    """The module that a configuration describes, for the tokens of a tokenizer."""
+    match config:
+        case TransformerConfig():
+            return Transformer(config, tokenizer.size, tokenizer.pad)
+        case RnnConfig():
+            return Rnn(config, tokenizer.size, tokenizer.pad)
+
+
+class TranslationTask:
+    """What the training loop runs: steps over batches of sentence pairs, and validation by loss and BLEU."""
+
+    def __init__(self, config: TranslateConfig, corpus: ParallelCorpus, tokenizer: BpeTokenizer) -> None:
+        self.config, self.corpus, self.tokenizer = config, corpus, tokenizer
+        self.model = build_model(config.model, tokenizer)
+        marks = {"pad": tokenizer.pad, "bos": tokenizer.bos, "eos": tokenizer.eos, "vocabulary": tokenizer.size}
+        self.batches = TranslationBatches(_encode(corpus.train, tokenizer), config.batches, config.seed, **marks)
+        self.mesh = make_mesh(config.mesh)
+        self.place = partial(place, mesh=self.mesh)
+        self._optimizer = optimizer(config.optimization, config.steps, _width(config.model))
+        abstract = jax.eval_shape(self._new_state)
+        self.shardings = state_shardings(abstract, self.mesh)
+        self.abstract = _laid_out(nn.unbox(abstract), self.shardings)
+        self._loss = jax.jit(translation(self.model))
+        self._valid = pair_batches(
+            _encode(corpus.valid, tokenizer), self.batches.bounds, config.batches.tokens, **marks
+        )
+        self._greedy = Translator(self.model, tokenizer, replace(config.search, beams=1))
+        self._samples: Callable[[int, str], None] = lambda step, text: None
+
+    def new_state(self) -> TrainState:
+        """The state before the first step, on its devices."""
+        return jax.jit(lambda: nn.unbox(self._new_state()), out_shardings=self.shardings)()
+
+    def compile(self) -> None:
+        """Compile the step for every shape of batch."""
+        config = self.config
+        objective = translation(self.model, config.smoothing, config.z_loss)
+        o = config.optimization
+        step = make_step(objective, self._optimizer, o.average, o.accumulate)
+        sharded = jax.jit(step, out_shardings=(self.shardings, replicated(self.mesh)), donate_argnums=0)
+        self._step = ShapedStep(sharded, self.abstract, [self._abstract_batch(*shape) for shape in self.batches.shapes])
+
+    def step(self, state: TrainState, batch: PairBatch) -> tuple[TrainState, Metrics]:
+        """One update."""
+        return self._step(state, batch)
+
+    def validate(self, step: int, params: Any) -> Validation:
+        """Loss on the valid split, and BLEU of greedy translations of its first sentences."""
+        total = evaluate_loss(self._loss, params, self._valid)
+        nll = float(total.costs.nll / total.tokens)
+        sources, references = self.corpus.valid.references()
+        count = self.config.watch.sentences
+        hypotheses = self._greedy(params, sources[:count])
+        bleu = score(hypotheses, references[:count], self.config.target).bleu.score
+        shown = zip(sources[:SHOWN], hypotheses, references, strict=False)
+        self._samples(step, "".join(f"source     {s}\ntranslated {h}\nreference  {r[0]}\n\n" for s, h, r in shown))
+        accuracy = float(total.costs.correct / total.tokens)
+        metrics = {"valid_loss": nll, "valid_accuracy": accuracy, "valid_bleu": bleu}
+        return Validation(metrics, bleu, f"valid loss {nll:.4f}, perplexity {math.exp(nll):.2f}, BLEU {bleu:.2f} (greedy)")
+
+    def write_samples_to(self, run: RunFolder) -> None:
+        """Let every validation leave its sample translations in the run."""
+        self._samples = lambda step, text: write_whole(run.samples_path / f"{step:07}.txt", text)
+
+    def flops_per_token(self) -> float:
+        """Operations of training per target token, for sentences of the corpus' mean length."""
+        source, target = self.batches.mean_lengths
+        return training_flops_per_target_token(self.config.model, self.tokenizer.size, source, target)
+
+    def _new_state(self) -> TrainState:
+        init, run = jax.random.split(jax.random.key(self.config.seed))
+        tokens = jnp.zeros((1, 2), jnp.int32)
+        params = self.model.init(init, tokens, tokens)
+        return new_state(params, self._optimizer, self.config.optimization.average, run)
+
+    def _abstract_batch(self, rows: int, length: int) -> PairBatch:
+        shapes = (rows, length), (rows, length + 1)
+        batch = PairBatch(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes))
+        return _laid_out(batch, batch_shardings(batch, self.mesh))
+
+
+def train(config: TranslateConfig, out: Path, until: int | None = None) -> Path:
+    """Train in the run folder `out`, or go on with the run that is there; returns the folder.
+
+    `until` pauses the run after that step. Raises UserError for input that a person can mend, before anything is written; Interrupted
+    on Ctrl-C or SIGTERM, with everything saved.
+    """
+    corpus = load_corpus(config.data, config.source, config.target)
+    run = RunFolder(out)
+    resumed = run.begin(config, env := describe())
+    tokenizer = _tokenizer(run, corpus, config)
+    task = TranslationTask(config, corpus, tokenizer)
+    task.write_samples_to(run)
+    with Checkpoints(run.checkpoints_path, config.watch.keep) as checkpoints:
+        state, progress = _start(task, checkpoints)
+        step = int(state.step)
+        run.forget_after(step)
+        _banner(task, env, out, step if resumed else None)
+        began = time.perf_counter()
+        task.compile()
+        shapes = ", ".join(f"{rows}x{length}" for rows, length in task.batches.shapes)
+        print(f"compiled   {len(task.batches.shapes)} shapes ({shapes}) in {time.perf_counter() - began:.1f} s", flush=True)
+        until = config.steps if until is None else min(until, config.steps)
+        journal = Journal(run)
+        try:
+            with display(step, config.steps, config.watch.log_every) as shown:
+                fit(
+                    task,
+                    state,
+                    progress,
+                    steps=config.steps,
+                    until=until,
+                    checkpoint_every=config.checkpoint_every,
+                    watch=config.watch,
+                    checkpoints=checkpoints,
+                    journal=journal,
+                    display=shown,
+                    speed=Speed(until - step, task.flops_per_token(), total_peak_flops(config.model.dtype)),
+                )
+        finally:
+            journal.close()
+        print(f"trained    {clock(time.perf_counter() - began)} with compilation", flush=True)
+    return out
+
+
+def _start(task: TranslationTask, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
+    """The newest checkpoint, or a new state where there is none."""
+    fingerprint = task.batches.fingerprint
+    if not checkpoints.steps:
+        return task.new_state(), Progress(fingerprint, 0)
+    state, progress = checkpoints.restore(task.abstract, checkpoints.steps[-1])
+    if progress.batches != fingerprint:
+        raise UserError(
+            f"the data of this run have changed: {task.config.data} gives batches {fingerprint[:12]}, the run was started with "
+            f"{progress.batches[:12]}; give it the same corpus, or choose another --out"
+        )
+    return state, progress
+
+
+def _banner(task: TranslationTask, env: dict[str, Any], out: Path, resumed_at: int | None) -> None:
+    config, batches = task.config, task.batches
+    parameters = parameter_count(parameter_table(abstract_parameters(task.model)))
+    tokens = sum(rows * length for rows, length in batches.shapes) / len(batches.shapes)
+    sizes = f"{len(task.corpus.train):,} / {len(task.corpus.valid):,} / {len(task.corpus.test):,}"
+    lines = {
+        "devices": f"{summary(env)}, mesh {dict(task.mesh.shape)}",
+        "model": f"{parameters:,} parameters, {config.model.dtype}",
+        "work": f"{task.flops_per_token() / 1e6:.1f} MFLOP per target token",
+        "data": f"{config.data} {config.source}→{config.target}, {sizes} pairs, vocabulary {task.tokenizer.size:,}",
+        "batches": f"{tokens:,.0f} positions a side and step, {batches.efficiency:.0%} tokens, {batches.per_epoch} steps an epoch",
+        "output": f"{out}, resumed at step {resumed_at}" if resumed_at is not None else str(out),
+    }
+    for name, text in lines.items():
+        print(f"{name:<10} {text}", flush=True)
+    if batches.notice:
+        print(f"{'note':<10} {batches.notice}", flush=True)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that can translate."""
+
+    run: RunFolder
+    config: TranslateConfig
+    tokenizer: BpeTokenizer
+    model: Transformer | Rnn
+    params: Any
+    step: int
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether there is anything that the model looks at."""
+        return not (isinstance(self.config.model, RnnConfig) and isinstance(self.config.model.attention, NoAttention))
+
+    def translator(self, search: SearchConfig | None = None) -> Translator:
+        """Text to text, by the search of the run unless another one is given."""
+        return Translator(self.model, self.tokenizer, search or self.config.search)
+
+
+def load(path: Path, average: int = 1) -> Trained:
+    """The best checkpoint of a run, or the mean of its last `average` ones. Raises UserError where there is no such run."""
+    run = RunFolder(path)
+    config, tokenizer = run.config(TranslateConfig), run.tokenizer()
+    model = build_model(config.model, tokenizer)
+    abstract = nn.unbox(abstract_parameters(model))
+    with Checkpoints(run.checkpoints_path, config.watch.keep) as checkpoints:
+        step = checkpoints.best_step
+        if step is None:
+            raise UserError(f"{path} has no checkpoint yet; go on with it: jaxformer train translate --out {path}")
+        averaged = not isinstance(config.optimization.average, NoAverage)
+        if average > 1:
+            params = checkpoints.mean_params(abstract, averaged, average)
+        else:
+            params = checkpoints.restore_params(abstract, averaged, step)
+    return Trained(run, config, tokenizer, model, params, step)
+
+
+def evaluate(trained: Trained, data: str | None = None, split: str = "test", search: SearchConfig | None = None) -> Scores:
+    """BLEU and chrF on a split, against all references of each source; the run's own corpus unless another one is given."""
+    config = trained.config
+    corpus = load_corpus(data or config.data, config.source, config.target)
+    sources, references = getattr(corpus, split).references()
+    return score(trained.translator(search)(trained.params, sources), references, config.target)
+
+
+def draw(trained: Trained, text: str, path: Path) -> str:
+    """Translate one sentence, draw what every head of the last layer read of it, and return the translation."""
+    t = trained.tokenizer
+    translated = trained.translator()(trained.params, [text])[0]
+    source, target = [*t.encode(text), t.eos], t.encode(translated)
+    if not trained.has_attention:
+        raise UserError(f"the model of {trained.run.path} has no attention to draw; train one that has")
+    maps = attention_maps(trained.model, trained.params, source, [t.bos, *target])
+    draw_attention(path, maps["cross"][-1], t.pieces(source), t.pieces([*target, t.eos]), f"{text} → {translated}")
+    return translated
+
+
+def finish(out: Path) -> None:
+    """Score the best checkpoint on the test split, show and draw examples, and say what can be done next."""
+    trained = load(out)
+    config = trained.config
+    print(f"testing    the checkpoint of step {trained.step}, beam {config.search.beams}", flush=True)
+    scores = evaluate(trained)
+    write_whole(out / "test.json", json.dumps({"step": trained.step, **scores.to_json()}, indent=2) + "\n")
+    print(scores.table())
+    sources, references = load_corpus(config.data, config.source, config.target).test.references()
+    shown = sources[:SHOWN]
+    for source, translated, known in zip(shown, trained.translator()(trained.params, shown), references, strict=False):
+        print(f"  {source}\n    → {translated}" + ("" if translated in known else f"\n      reference: {known[0]}"))
+    example = min(sources, key=lambda text: abs(len(text) - 40))
+    if trained.has_attention:
+        draw(trained, example, out / "attention.png")
+        print(f"attention  {out / 'attention.png'}")
+    print(f"""next       jaxformer translate {out} "{example}" --attention attention.png
+           jaxformer evaluate {out} --json
+           jaxformer inspect {out}
+           tensorboard --logdir {out / "tb"}""")
+
+
+def _laid_out(abstract: Any, shardings: Any) -> Any:
+    """Shapes with the places where they are to lie."""
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract, shardings
+    )
+
+
+def _encode(split: Split, tokenizer: BpeTokenizer) -> list[tuple[list[int], list[int]]]:
+    return list(zip(tokenizer.encode_batch(split.sources), tokenizer.encode_batch(split.targets), strict=True))
+
+
+def _tokenizer(run: RunFolder, corpus: ParallelCorpus, config: TranslateConfig) -> BpeTokenizer:
+    if not run.tokenizer_path.exists():
+        tokenizer = train_bpe([*corpus.train.sources, *corpus.train.targets], config.tokenizer)
+        tokenizer.save(run.tokenizer_path)
+    return run.tokenizer()
+
+
+def _width(config: Seq2SeqConfig) -> int:
+    return config.width

@@ -1,0 +1,134 @@
+"""Checkpoints of a run: the whole state and the position in the data, through Orbax."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from jaxformer.config.errors import UserError
+from jaxformer.training.state import TrainState
+
+SCORE = "score"
+"""The name of the metric, higher is better, by which the best checkpoint is kept."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands besides its state: which data it reads and how its validations went."""
+
+    batches: str
+    """Fingerprint of the stream of batches."""
+    next_batch: int
+    best_score: float | None = None
+    best_step: int = 0
+    validations_since_best: int = 0
+
+
+class Restored(NamedTuple):
+    """What a checkpoint gave back."""
+
+    state: TrainState
+    progress: Progress
+
+
+class Checkpoints:
+    """The checkpoints of one run folder. Saving goes on in the background; close it, or use it in a `with`."""
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        best = BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1, keep_checkpoints_without_metrics=False)
+        options = ocp.CheckpointManagerOptions(preservation_policy=AnyPreservationPolicy([LatestN(keep), best]))
+        self._folder = folder
+        self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for what is being saved."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, ascending."""
+        return sorted(self._manager.all_steps())
+
+    @property
+    def best_step(self) -> int | None:
+        """The step with the highest score, or the newest where none has one."""
+        best = self._manager.best_step() if self._scored() else None
+        return best if best is not None else self._manager.latest_step()
+
+    def save(self, state: TrainState, progress: Progress, score: float | None) -> None:
+        """Save a state under its step; `score` is its validation's, where it has one."""
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        items = ocp.args.Composite(
+            model=ocp.args.StandardSave({"params": state.params, "average": state.average}),
+            rest=ocp.args.StandardSave({"step": state.step, "optimizer": state.optimizer, "key": state.key}),
+            progress=ocp.args.JsonSave(vars(progress)),
+        )
+        self._manager.save(step, args=items, metrics=None if score is None else {SCORE: score})
+
+    def restore(self, abstract: TrainState, step: int) -> Restored:
+        """The state of a step, laid out as `abstract` (shapes, dtypes and shardings) says.
+
+        Raises UserError where the checkpoint does not fit it.
+        """
+        model = {"params": abstract.params, "average": abstract.average}
+        rest = {"step": abstract.step, "optimizer": abstract.optimizer, "key": abstract.key}
+        items = self._restore(step, model=model, rest=rest)
+        progress = self._manager.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())).progress
+        state = TrainState(**items.model, **items.rest)
+        return Restored(state, Progress(**progress))
+
+    def restore_params(self, abstract: Any, averaged: bool, step: int) -> Any:
+        """The parameters to evaluate at a step: the moving average where one was kept."""
+        model = {"params": abstract, "average": abstract if averaged else None}
+        restored = self._restore(step, model=model).model
+        return restored["average"] if averaged else restored["params"]
+
+    def mean_params(self, abstract: Any, averaged: bool, count: int) -> Any:
+        """The mean of the parameters of the last `count` checkpoints (Vaswani et al. 2017, §6.1)."""
+        steps = self.steps[-count:]
+        if len(steps) < count:
+            raise UserError(f"cannot average {count} checkpoints, {self._folder} holds {len(steps)}; train with watch.keep={count}")
+        every = [self.restore_params(abstract, averaged, step) for step in steps]
+        return jax.tree.map(lambda *leaves: jnp.mean(jnp.stack(leaves), axis=0), *every)
+
+    def _scored(self) -> bool:
+        return any(self._manager.metrics(step) for step in self._manager.all_steps())
+
+    def _restore(self, step: int, **abstract: Any) -> Any:
+        for name, tree in abstract.items():
+            self._check(step, name, tree)
+        items = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
+        return self._manager.restore(step, args=ocp.args.Composite(**items))
+
+    def _check(self, step: int, item: str, abstract: Any) -> None:
+        """Compare the tree on disk with the one that is wanted, leaf by leaf, before anything is read."""
+        saved = self._manager.item_metadata(step)[item]
+        saved = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(saved.tree if hasattr(saved, "tree") else saved)}
+        wanted = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(abstract)}
+        where = f"checkpoint {step} in {self._folder} does not fit the model"
+        for name in sorted(wanted.keys() ^ saved.keys()):
+            side = "is missing there" if name in wanted else "is not in the model"
+            raise UserError(f"{where}: {name} {side}; use the configuration it was trained with")
+        for name, leaf in wanted.items():
+            if tuple(leaf.shape) != tuple(saved[name].shape):
+                raise UserError(
+                    f"{where}: {name} has shape {tuple(saved[name].shape)}, wanted {tuple(leaf.shape)}; "
+                    "use the configuration it was trained with"
+                )
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")

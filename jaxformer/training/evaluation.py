@@ -1,0 +1,56 @@
+"""Translating and scoring held-out text."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from jaxformer.config.translate import SearchConfig
+from jaxformer.data.batches import IndexedPairs, source_batches
+from jaxformer.decoding.beam import beam
+from jaxformer.decoding.greedy import greedy
+from jaxformer.objectives import Objective, Total
+from jaxformer.text.bpe import Tokenizer
+
+POSITIONS = 2048
+"""Source positions translated at a time, over all rows of a batch."""
+
+BOUNDS = (16, 32, 64)
+"""Lengths that sources are padded to, doubled for longer ones: few, since each is a program to compile."""
+
+
+class Translator:
+    """Text in one language → text in the other, with a trained model."""
+
+    def __init__(self, model: nn.Module, tokenizer: Tokenizer, search: SearchConfig) -> None:
+        self._model, self._tokenizer, self._search = model, tokenizer, search
+
+    def __call__(self, params: Any, texts: Sequence[str]) -> list[str]:
+        """The translation of every text, in order."""
+        t = self._tokenizer
+        batches = source_batches(
+            t.encode_batch(texts), BOUNDS, POSITIONS, pad=t.pad, eos=t.eos, vocabulary=t.size
+        )
+        translations = [""] * len(texts)
+        for indices_B, source_BS in batches:
+            tokens_BT = np.asarray(self._decode(params, source_BS))
+            for index, tokens_T in zip(indices_B, tokens_BT, strict=True):
+                if index >= 0:
+                    translations[index] = t.decode(tokens_T.tolist())
+        return translations
+
+    def _decode(self, params: Any, source_BS: np.ndarray) -> jax.Array:
+        t, s = self._tokenizer, self._search
+        marks = {"bos": t.bos, "eos": t.eos, "pad": t.pad}
+        if s.beams == 1:
+            return greedy(self._model, params, source_BS, length=s.length, alpha=s.alpha, **marks).tokens_BT
+        found = beam(self._model, params, source_BS, length=s.length, beams=s.beams, alpha=s.alpha, **marks)
+        return found.tokens_BT
+
+
+def evaluate_loss(objective: Objective, params: Any, batches: Iterable[IndexedPairs]) -> Total:
+    """The objective's sums over every batch, dropout off; `objective` should be jitted."""
+    totals = [objective(params, batch, None) for _, batch in batches]
+    return jax.tree.map(lambda *parts: np.sum(jax.device_get(parts), dtype=np.float64), *totals)

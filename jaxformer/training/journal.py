@@ -1,0 +1,134 @@
+"""What a run writes down and shows while it goes on."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from jaxformer.training.run import RunFolder
+
+
+class Journal:
+    """`metrics.jsonl` and TensorBoard: one record a step, validations among them, every number in full precision."""
+
+    def __init__(self, run: RunFolder) -> None:
+        # Imported here because it takes longer to import than all that comes before the first step of a resumed run.
+        from tensorboardX import SummaryWriter
+
+        self._lines = run.metrics_path.open("a", encoding="utf-8", buffering=1)
+        self._board = SummaryWriter(str(run.tensorboard_path))
+
+    def write(self, step: int, record: Mapping[str, Any]) -> None:
+        """Append one record; numbers also go to TensorBoard under their names."""
+        self._lines.write(json.dumps({"step": step, **record}) + "\n")
+        for name, value in record.items():
+            self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._lines.close()
+        self._board.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`, in order."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+class Display(Protocol):
+    """Shows a run's progress to a person."""
+
+    def __enter__(self) -> "Display": ...
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+    def step(self, step: int, text: str) -> None:
+        """A step is done; `text` says how it went."""
+        ...
+
+    def line(self, text: str) -> None:
+        """Something worth a line of its own."""
+        ...
+
+
+class BarDisplay:
+    """A progress bar in a terminal."""
+
+    def __init__(self, start: int, steps: int) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=Console(highlight=False))
+        self._task = self._progress.add_task("training", total=steps, completed=start)
+
+    def __enter__(self) -> "BarDisplay":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def step(self, step: int, text: str) -> None:
+        self._progress.update(self._task, completed=step, description=text)
+
+    def line(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, soft_wrap=True)
+
+
+class LineDisplay:
+    """A plain line every so many steps, for a log file or a pipe."""
+
+    def __init__(self, start: int, steps: int, every: int) -> None:
+        self._start, self._steps, self._every = start, steps, every
+
+    def __enter__(self) -> "LineDisplay":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def step(self, step: int, text: str) -> None:
+        if step % self._every == 0 or step in (self._start + 1, self._steps):
+            self.line(f"step {step}/{self._steps}  {text}")
+
+    def line(self, text: str) -> None:
+        print(text, flush=True)
+
+
+def display(start: int, steps: int, every: int) -> Display:
+    """A bar where standard output is a terminal, plain lines elsewhere."""
+    return BarDisplay(start, steps) if sys.stdout.isatty() else LineDisplay(start, steps, every)
+
+
+class Speed:
+    """Tokens a second, model FLOP utilisation and time left, over the steps since it was made; pauses are left out."""
+
+    def __init__(self, left: int, flops_per_token: float, peak_flops: float | None) -> None:
+        self._left, self._flops, self._peak = left, flops_per_token, peak_flops
+        self._tokens, self._steps, self._seconds, self._since = 0.0, 0, 0.0, time.perf_counter()
+
+    def step(self, tokens: float) -> None:
+        """A step over so many tokens is done."""
+        now = time.perf_counter()
+        self._tokens, self._steps, self._seconds = self._tokens + tokens, self._steps + 1, self._seconds + now - self._since
+        self._since = now
+
+    def skip(self) -> None:
+        """The time since the last step was spent on something else."""
+        self._since = time.perf_counter()
+
+    def __str__(self) -> str:
+        rate = self._tokens / self._seconds
+        left = self._seconds / self._steps * (self._left - self._steps)
+        used = "" if self._peak is None else f"  MFU {rate * self._flops / self._peak:.1%}"
+        return f"{rate:,.0f} tokens/s{used}  {clock(left)} left"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,55 @@
+"""Named models: rivals of equal size, and clear words for a wrong name."""
+
+import pytest
+
+from jaxformer.analysis.parameters import abstract_parameters, non_embedding_count, parameter_table
+from jaxformer.config.errors import UserError
+from jaxformer.config.io import from_json, to_json
+from jaxformer.config.model import Bahdanau, PreNorm, RnnConfig, Sinusoidal, TransformerConfig
+from jaxformer.config.presets import PRESETS, Preset, preset
+from jaxformer.models.rnn import Rnn
+from jaxformer.models.seq2seq import Transformer
+
+RIVALS = [name for name, entry in PRESETS.items() if isinstance(entry.config, RnnConfig)]
+
+
+def size(config):
+    model = Transformer(config, 11) if isinstance(config, TransformerConfig) else Rnn(config, 11)
+    return non_embedding_count(parameter_table(abstract_parameters(model)))
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_a_rival_has_the_parameters_of_its_transformer(name):
+    config, transformer = preset(name), preset(f"transformer-{name.rsplit('-')[-1]}")
+    assert isinstance(config, RnnConfig) and isinstance(transformer, TransformerConfig)
+    assert config.embedding == transformer.width and config.dropout == transformer.dropout
+    assert ("attention" in name) == isinstance(config.attention, Bahdanau)
+    assert config.width % 4 == 0 and config.layers == 2
+    assert size(config) == pytest.approx(size(transformer), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "name, width, layers, heads, feed_forward, dropout",
+    [
+        ("transformer-tiny", 128, 4, 4, 256, 0.3),
+        ("transformer-base", 512, 6, 8, 2048, 0.1),
+        ("transformer-big", 1024, 6, 16, 4096, 0.3),
+    ],
+)
+def test_transformers_are_the_published_ones(name, width, layers, heads, feed_forward, dropout):
+    config = preset(name)
+    assert config == TransformerConfig(width, layers, layers, heads, feed_forward, dropout, Sinusoidal(), PreNorm())
+    assert config.tied_output
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_survives_json_and_introduces_itself_in_one_line(name):
+    assert from_json(Preset, to_json(PRESETS[name])) == PRESETS[name]
+    assert 20 < len(PRESETS[name].description) < 110 and "\n" not in PRESETS[name].description
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(UserError, match=r"no model is named 'transfomer-tiny'; did you mean transformer-tiny"):
+        preset("transfomer-tiny")
+    with pytest.raises(UserError, match="the models are transformer-tiny, gru-tiny, "):
+        preset("42")
