@@ -21,8 +21,8 @@ class Typeface:
     characters: frozenset[str]
 
     def spell(self, text: str) -> str:
-        """The text with code points for what the font lacks, U+82F9 for 苹: one can look them up, unlike empty boxes."""
-        spelled = "".join(c if c in self.characters else f" U+{ord(c):04X} " for c in text)
+        """The text with code points for what the font lacks, U+82F9 for 苹: unlike an empty box, readable."""
+        spelled = "".join(c if c in self.characters or c.isspace() else f" U+{ord(c):04X} " for c in text)
         return " ".join(spelled.split())
 
 
@@ -49,7 +49,7 @@ def lettering(texts: Iterable[str]) -> Lettering:
     paths = sorted(findSystemFonts()) if wanted else []
     found = [face for path in paths if (face := _readable(str(path)))]
     while wanted and found:
-        best = max(found, key=lambda face: (len(wanted & face.characters), face.plain))  # noqa: B023
+        best = max(found, key=lambda face: (len(wanted & face.characters), face.plain))
         if not wanted & best.characters:
             break
         chosen.append(best)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -44,15 +44,14 @@ def draw_attention(
     if len(panels) > 1:
         panels = {f"mean of {len(panels)} heads": weights_NTS.mean(0), **panels}
     letters = lettering([*source_pieces, *target_pieces, title])
-    longest = [max(len(letters.of(piece).spell(piece)) for piece in pieces) for pieces in (source_pieces, target_pieces)]
-    width, height = (CELL * count + 0.08 * label for count, label in zip(expected[::-1], longest[::-1], strict=True))
-    figure, grid = _grid(len(panels), width, height + 0.3, layout="compressed")
-    for axes, (name, weights_TS) in zip(grid, panels.items(), strict=True):
+    width, height = CELL * len(source_pieces) + 0.3, CELL * len(target_pieces) + 0.5
+    figure, grid, columns = _grid(len(panels), width, height, "compressed")
+    rotation = 90 if max(map(len, source_pieces)) > 2 else 0
+    for place, (axes, (name, weights_TS)) in enumerate(zip(grid, panels.items(), strict=True)):
         image = _heat_map(axes, weights_TS, float(weights_NTS.max()))
         axes.set_title(name, fontsize=9)
-        place = axes.get_subplotspec()
-        _label(axes.xaxis, source_pieces if place.is_first_row() else [], letters)
-        _label(axes.yaxis, target_pieces if place.is_first_col() else [], letters)
+        _label(axes.xaxis, source_pieces if place < columns else [], letters, rotation)
+        _label(axes.yaxis, [] if place % columns else target_pieces, letters)
     bar = figure.colorbar(image, ax=grid, shrink=0.6, aspect=30)
     bar.set_label("attention weight", fontsize=9)
     _entitle(figure, title, letters)
@@ -72,8 +71,9 @@ def draw_curves(
     curves = {label: {key: found for key in keys if (found := _curve(rows, key))} for label, keys in panels.items()}
     curves = {label: found for label, found in curves.items() if found}
     if not curves:
-        raise ValueError(f"rows must have a key of {sorted({key for keys in panels.values() for key in keys})}, got none")
-    figure, grid = _grid(len(curves), 5.0, 3.5, layout="constrained")
+        asked = sorted({key for keys in panels.values() for key in keys})
+        raise ValueError(f"rows must have a key of {asked}, got none")
+    figure, grid, _ = _grid(len(curves), 5.0, 3.5, "constrained")
     for axes, (label, found) in zip(grid, curves.items(), strict=True):
         for key, points in found.items():
             _line(axes, key, np.asarray(points, dtype=float))
@@ -85,8 +85,13 @@ def draw_curves(
     _save(figure, path)
 
 
-def _grid(count: int, width: float, height: float, layout: str) -> "tuple[Figure, list[Axes]]":
-    """Panels of this size in inches, in columns that bring the picture close to three by two and leave few gaps."""
+def _grid(
+    count: int, width: float, height: float, layout: Literal["constrained", "compressed"]
+) -> "tuple[Figure, list[Axes], int]":
+    """Panels of this size in inches, in columns that bring the picture close to three by two and leave few gaps.
+
+    Returns the figure, its panels row by row, and how many columns there are.
+    """
     from matplotlib.figure import Figure
 
     def badness(columns: int) -> float:
@@ -100,7 +105,7 @@ def _grid(count: int, width: float, height: float, layout: str) -> "tuple[Figure
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for spare in grid[count:]:
         spare.remove()
-    return figure, list(grid[:count])
+    return figure, list(grid[:count]), columns
 
 
 def _heat_map(axes: "Axes", weights_TS: np.ndarray, largest: float) -> "AxesImage":
@@ -113,12 +118,11 @@ def _heat_map(axes: "Axes", weights_TS: np.ndarray, largest: float) -> "AxesImag
     return axes.imshow(weights_TS, cmap="Blues", vmin=0.0, vmax=largest, aspect="equal", interpolation="nearest")
 
 
-def _label(axis: "Axis", pieces: Sequence[str], letters: Lettering) -> None:
+def _label(axis: "Axis", pieces: Sequence[str], letters: Lettering, rotation: float = 0) -> None:
     faces = [letters.of(piece) for piece in pieces]
     axis.set_ticks(range(len(pieces)), [face.spell(piece) for face, piece in zip(faces, pieces, strict=True)])
-    turned = axis.axis_name == "x" and max(map(len, pieces), default=0) > 2
     for text, face in zip(axis.get_ticklabels(), faces, strict=True):
-        text.set_rotation(90 if turned else 0)
+        text.set_rotation(rotation)
         _use(text, face)
 
 
@@ -156,6 +160,7 @@ def _save(figure: "Figure", path: str | Path) -> None:
     known = figure.canvas.get_supported_filetypes()
     suffix = path.suffix.lstrip(".").lower()
     if suffix not in known:
-        raise UserError(f"a picture must be one of .{', .'.join(sorted(known))}, got {path.name!r}; name it {path.stem}.png")
+        allowed = ", ".join(f".{kind}" for kind in sorted(known))
+        raise UserError(f"a picture must be one of {allowed}, got {path.name!r}; name it {path.stem}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=min(150.0, LARGEST / max(figure.get_size_inches())))

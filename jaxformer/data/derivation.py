@@ -16,7 +16,8 @@ from random import Random
 from jaxformer.data.grammar import ANY, Compiled, Entry, Example, Grammar, Link
 
 _WIDE = 8  # a pair of words is a free combination where at least so many others would have done
-_CONTEST = 5  # how many candidate words are compared
+_FREE = 0.4  # how often a word is drawn freely, so that every combination can occur; otherwise the rare are preferred
+_CONTEST = 4  # with how many others a candidate is then compared
 _IN_VAIN = 0.25  # what a word is charged for being chosen at all, lest one that leads nowhere be tried for ever
 _TRIES = 2  # how many rules are tried before the phrase above is told that this leads nowhere
 
@@ -84,11 +85,12 @@ class Derived:
 
 
 class Sampler:
-    """Draws examples. Of a few candidate words it takes the one used least, so that every word is seen."""
+    """Draws examples. More often than not it takes the least used of a few words, so that every word is seen."""
 
     def __init__(self, grammar: Grammar, seed: int, finish: Callable[[list[str]], list[str]]):
         self.grammar, self._random, self._finish = grammar, Random(seed).random, finish
         self._used = [0.0] * len(grammar.lemmas)
+        self._constants: dict[tuple[str, int], _Value] = {}
         self._words: dict[tuple, list[Entry]] = {}
         self._parts: dict[tuple[str, str, int], set[int]] = {}
         self._rules: dict[tuple, tuple[list[Compiled], list[float]]] = {}
@@ -126,19 +128,38 @@ class Sampler:
             if number is not None and name in offered:
                 bound[number] = offered[name]
         children: list[_Node] = []
-        for slot, features in rule.slots:
+        for (slot, features), binds in zip(rule.slots, rule.binds, strict=True):
             asked: _Given = []
             for name, number, mask in features:
                 if number is None:
-                    asked.append((name, _Value(mask, mask, (), name)))
+                    asked.append((name, self._constant(name, mask)))
                 else:
-                    asked.extend([(name, value) for value in bound[number]])
+                    for value in bound[number]:
+                        asked.append((name, value))
             child = self._expand(slot, asked)
             children.append(child)
-            for name, number, _ in features:
-                if number is not None and (name not in self.grammar.selectors or not bound[number]):
+            for name, number, anew in binds:
+                if anew or not bound[number]:
                     bound[number] = child.value(name) or bound[number]
-        return _close(rule, children, bound)
+        return self._close(rule, children, bound)
+
+    def _close(self, rule: Compiled, children: list[_Node], bound: list[_Values]) -> _Branch:
+        """Finish a phrase: variables pass up what they hold, constants pass up, with the heads where it may matter."""
+        branch = _Branch(rule, children, {})
+        for name, number, mask in rule.own:
+            if number is not None:
+                branch.features[name] = bound[number]
+            elif name == "ref" or name in self.grammar.deciding:
+                branch.features.setdefault(name, (_Value(mask, mask, branch.heads(), name),))
+            else:
+                branch.features.setdefault(name, (self._constant(name, mask),))
+        return branch
+
+    def _constant(self, name: str, mask: int) -> _Value:
+        value = self._constants.get((name, mask))
+        if value is None:
+            value = self._constants[name, mask] = _Value(mask, mask, (), name)
+        return value
 
     def _pick_word(self, category: str, given: _Given, key: tuple) -> _Leaf:
         candidates = self._words.get(key)
@@ -147,7 +168,7 @@ class Sampler:
         if not candidates:
             raise DeadEnd
         chosen = candidates[int(self._random() * len(candidates))]
-        for _ in range(_CONTEST - 1):
+        for _ in range(_CONTEST if self._random() > _FREE else 0):
             other = candidates[int(self._random() * len(candidates))]
             if self._used[other.lemma] < self._used[chosen.lemma]:
                 chosen = other
@@ -187,17 +208,6 @@ class Sampler:
         if not fitting:
             raise DeadEnd
         return fitting[bisect(weights, self._random() * weights[-1])]
-
-
-def _close(rule: Compiled, children: list[_Node], bound: list[_Values]) -> _Branch:
-    """Finish a phrase: variables pass up what they hold, constants pass up with the heads as their origin."""
-    branch = _Branch(rule, children, {})
-    for name, number, mask in rule.own:
-        if number is not None:
-            branch.features[name] = bound[number]
-        elif name not in branch.features:
-            branch.features[name] = (_Value(mask, mask, branch.heads(), name),)
-    return branch
 
 
 def _write(root: _Node, grammar: Grammar, finish: Callable[[list[str]], list[str]]) -> Derived | None:

@@ -127,12 +127,17 @@ Asked = tuple[str, int | None, int]  # feature, number of its variable or None, 
 class Compiled:
     """A rule with its variables numbered, its constants as masks and its two sides as steps."""
 
-    def __init__(self, written: Rule, mask: Callable[[Iterable[str]], int]):
+    def __init__(self, written: Rule, mask: Callable[[Iterable[str]], int], selectors: frozenset[str]):
         names = list(written.slots)
         self.variables: dict[str, int] = {}
         self.required: set[str] = set()
         self.category, self.own = self._pattern(written.head, mask)
         self.slots = [self._pattern(text, mask) for text in written.slots.values()]
+        # Which variables a word found for the slot binds, and whether it may bind them anew.
+        self.binds = [
+            [(name, number, name not in selectors) for name, number, _ in features if number is not None]
+            for _, features in self.slots
+        ]
         self.weight = written.weight
         self.heads = [names.index(name) for name in (written.heads.split() or names[:1])]
         self.english = [self._step(symbol, names) for symbol in written.english.split()]
@@ -183,7 +188,7 @@ class Grammar:
         closed: frozenset[str],
         deciding: frozenset[str],
     ):
-        self.selectors, self.closed, self.deciding = selectors, closed, deciding
+        self.closed, self.deciding = closed, deciding
         self._bits: dict[str, int] = {}
         self.lemmas: dict[str, int] = {}
         self.anaphors = anaphors
@@ -194,7 +199,7 @@ class Grammar:
             lemma = self.lemmas.setdefault(word.lemma, len(self.lemmas))
             self.lexicon.setdefault(word.category, []).append(Entry(word, masks, lemma))
         for written in rules:
-            compiled = Compiled(written, self._mask)
+            compiled = Compiled(written, self._mask, selectors)
             self.rules.setdefault(compiled.category, []).append(compiled)
         for entries in self.lexicon.values():
             _find_rivals(entries)

@@ -192,8 +192,7 @@ def _automatic(
     return h_TH, final
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _summed(
+def _summed_primal(
     loop: Loop, parameters: Recurrent, x_TD: jax.Array, state: State, valid_T: jax.Array | None
 ) -> tuple[jax.Array, State]:
     """The states with a gradient of its own: the loop backwards carries the adjoint of the state and writes those of
@@ -243,6 +242,7 @@ def _summed_backward(loop, saved, cotangent):
     return dparameters, _product(dinput_TgH, parameters.input_DgH.T).astype(x_TD.dtype), dstate, None
 
 
+_summed = jax.custom_vjp(_summed_primal, nondiff_argnums=(0,))
 _summed.defvjp(_summed_forward, _summed_backward)
 
 CELL_IN_SCAN = Formulation("cell in scan", _inside, _automatic)

@@ -24,7 +24,7 @@ AXES = ("data", "fsdp", "tensor")
 """The axes of the mesh; neighbouring devices share a tensor, whose parts talk most."""
 
 
-def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """The devices, all that JAX sees unless given, as a mesh with the axes `AXES`.
 
     Raises UserError where the sizes do not multiply to the number of devices. One size may be -1: what is left.
@@ -48,9 +48,9 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
 def state_shardings(boxed: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
     """A NamedSharding for each array of a state.
 
-    `boxed` is the state, or its shapes by `jax.eval_shape`, with its parameters still in Flax's boxes, which carry their
-    logical axes; what an optimizer derives from boxed parameters is boxed alike. Arrays without a box, such as counters
-    and keys, are replicated. The result has the structure of the unboxed state.
+    `boxed` is the state, or its shapes by `jax.eval_shape`, with its parameters still in the boxes that Flax declares
+    their logical axes in; what an optimizer derives from boxed parameters is boxed alike. Arrays without a box, such as
+    counters and keys, are replicated. The result has the structure of the unboxed state.
     """
 
     def sharding(leaf: Any) -> NamedSharding:
@@ -76,7 +76,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_shardings(batch: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
-    """A NamedSharding for each array [B, ...] of a batch, arrays or their shapes: rows are divided where they divide."""
+    """A NamedSharding for each array [B, ...] of a batch: its rows are divided where their number can be."""
     return jax.tree.map(
         lambda x: NamedSharding(mesh, partition(("batch", *[None] * (x.ndim - 1)), x.shape, mesh.shape, rules)), batch
     )

@@ -22,7 +22,7 @@ RULES: Rules = {
     "one": None,
     "position": None,
 }
-"""Every logical axis of `nn`, and "batch", the first axis of all that is fed in. For another layout pass a changed copy.
+"""Every logical axis of `nn`, and "batch", the first axis of all that is fed in; pass another copy to change it.
 
 Rows of the batch are divided among the copies of the model and, within each, among the devices that keep its parts
 (ZeRO-3, Rajbhandari et al. 2020); heads, hidden units and vocabulary are split as in Megatron (Shoeybi et al. 2019).

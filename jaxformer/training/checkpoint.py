@@ -42,7 +42,13 @@ class Checkpoints:
         best = BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(preservation_policy=AnyPreservationPolicy([LatestN(keep), best]))
         self._folder = folder
-        self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
+        # Named here, so that what a checkpoint holds can be looked at before anything is restored.
+        handlers = {
+            "model": ocp.StandardCheckpointHandler(),
+            "rest": ocp.StandardCheckpointHandler(),
+            "progress": ocp.JsonCheckpointHandler(),
+        }
+        self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handlers)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -73,7 +79,7 @@ class Checkpoints:
             return
         items = ocp.args.Composite(
             model=ocp.args.StandardSave({"params": state.params, "average": state.average}),
-            rest=ocp.args.StandardSave({"step": state.step, "optimizer": state.optimizer, "key": state.key}),
+            rest=ocp.args.StandardSave({"step": state.step, "optimizer": state.optimizer, "key": _key_data(state.key)}),
             progress=ocp.args.JsonSave(vars(progress)),
         )
         self._manager.save(step, args=items, metrics=None if score is None else {SCORE: score})
@@ -84,10 +90,12 @@ class Checkpoints:
         Raises UserError where the checkpoint does not fit it.
         """
         model = {"params": abstract.params, "average": abstract.average}
-        rest = {"step": abstract.step, "optimizer": abstract.optimizer, "key": abstract.key}
+        key = jax.eval_shape(_key_data, abstract.key).update(sharding=abstract.key.sharding)
+        rest = {"step": abstract.step, "optimizer": abstract.optimizer, "key": key}
         items = self._restore(step, model=model, rest=rest)
         progress = self._manager.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())).progress
-        state = TrainState(**items.model, **items.rest)
+        rest = items.rest | {"key": jax.random.wrap_key_data(items.rest["key"])}
+        state = TrainState(**items.model, **rest)
         return Restored(state, Progress(**progress))
 
     def restore_params(self, abstract: Any, averaged: bool, step: int) -> Any:
@@ -128,6 +136,11 @@ class Checkpoints:
                     f"{where}: {name} has shape {tuple(saved[name].shape)}, wanted {tuple(leaf.shape)}; "
                     "use the configuration it was trained with"
                 )
+
+
+def _key_data(key: Any) -> Any:
+    """A random key as plain numbers, whose shape and type can be checked like any other leaf's."""
+    return jax.random.key_data(key)
 
 
 def _name(path: Any) -> str:

@@ -1,4 +1,4 @@
-"""Memory: closed forms for a small network, the compiler's plan for the whole, and less of it with rematerialisation."""
+"""Memory: closed forms for a small network, the compiler's plan for the whole, less of it with rematerialisation."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from jaxformer.analysis.parameters import abstract_parameters
 from jaxformer.config.model import Layers, TransformerConfig
 from jaxformer.models.seq2seq import Transformer
 
-B, D, F, FLOAT = 67, 53, 101, 4
+B, D, F, FLOAT = 503, 53, 101, 4
 
 
 def shape(*dimensions):
@@ -21,7 +21,7 @@ def shape(*dimensions):
 
 def network(params, x_BD):
     for w_DF, w_FD in params:
-        x_BD = x_BD + jnp.tanh(x_BD @ w_DF) @ w_FD
+        x_BD = x_BD + (x_BD @ w_DF) @ w_FD
     return jnp.sum(x_BD)
 
 
@@ -29,15 +29,14 @@ PARAMS = [(shape(D, F), shape(F, D))] * 7
 
 
 def test_a_layer_keeps_its_input_and_its_hidden_values():
-    # tanh leaves its result and, for its derivative, 1 - tanh²; the first layer's input is given anyway.
-    kept = saved_for_backward(network, PARAMS, shape(B, D))
+    # The first layer's input is given anyway.
     inputs, hidden = (len(PARAMS) - 1) * B * D * FLOAT, len(PARAMS) * B * F * FLOAT
-    assert inputs + hidden <= kept <= inputs + 2 * hidden
+    assert saved_for_backward(network, PARAMS, shape(B, D)) == inputs + hidden
 
 
 def test_rematerialised_layers_keep_their_inputs_alone():
     def rematerialised(params, x_BD):
-        layer = jax.checkpoint(lambda w, x: x + jnp.tanh(x @ w[0]) @ w[1])
+        layer = jax.checkpoint(lambda w, x: x + (x @ w[0]) @ w[1])
         for w in params:
             x_BD = layer(w, x_BD)
         return jnp.sum(x_BD)

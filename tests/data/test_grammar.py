@@ -26,6 +26,10 @@ def pairs(corpus: Splits) -> tuple[Example, ...]:
     return corpus.train + corpus.valid + corpus.test
 
 
+def listed(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 def translations(example: Example, at: int) -> list[str]:
     return [example.chinese[j] for i, j in example.alignment if i == at]
 
@@ -81,7 +85,8 @@ def test_held_out_combinations_never_reach_training():
 
 def test_same_corpus_in_every_process():
     code = (
-        "import hashlib; from jaxformer.data.english_chinese import english_chinese; s = english_chinese(300, 3, 3, seed=5);"
+        "import hashlib; from jaxformer.data.english_chinese import english_chinese;"
+        "s = english_chinese(300, 3, 3, seed=5);"
         "print(hashlib.sha256(repr(s).encode()).hexdigest())"
     )
     expected = hashlib.sha256(repr(english_chinese(300, 3, 3, seed=5)).encode()).hexdigest()
@@ -95,9 +100,9 @@ def test_same_corpus_in_every_process():
 def test_bad_sizes_and_families_are_refused():
     with pytest.raises(ValueError, match="valid must be at least 0, got -1"):
         english_chinese(10, -1, 0)
-    with pytest.raises(ValueError, match="train must be large enough .*, got 0"):
+    with pytest.raises(ValueError, match=r"train must be large enough .*, got 0"):
         english_chinese(0, 1, 1)
-    with pytest.raises(ValueError, match="family must be one of .*, got 'poem'"):
+    with pytest.raises(ValueError, match=r"family must be one of .*, got 'poem'"):
         next(sentences(0, "poem"))
 
 
@@ -128,16 +133,15 @@ def test_spelling_of_a_sentence(pairs: tuple[Example, ...]):
 
 def test_lengths(pairs: tuple[Example, ...]):
     lengths = sorted(len(x.english) for x in pairs)
+    tenth = len(lengths) // 10
     assert lengths[0] >= 3 and lengths[-1] <= 18
-    assert 6 <= lengths[len(lengths) // 10] - -1 and lengths[len(lengths) * 9 // 10] <= 14
+    assert lengths[tenth] >= 5 and lengths[-tenth] <= 14
 
 
 # ------------------------------------------------------------------------------------------------- alignment
 
-ENGLISH_UNALIGNED = set(
-    "am is are was were do does did have has the that who to of it , . going".split()  # "going to" beside 要
-) | {"on"}
-CHINESE_UNALIGNED = set("了 过 着 吗 很 把 给 的 就 正 一起 但是 在 那么 为什么 这么 因为 所以".split())
+ENGLISH_UNALIGNED = listed("am is are was were do does did have has the a an some that who to of there ever as it at")
+CHINESE_UNALIGNED = listed("了 过 着 吗 很 把 给 的 就 一起 那么 但是 所以")
 
 
 def test_alignment_is_in_range_and_sorted(pairs: tuple[Example, ...]):
@@ -157,19 +161,19 @@ def test_every_content_word_is_aligned(pairs: tuple[Example, ...]):
 
 # ------------------------------------------------------------------------------------------------ coreference
 
-FEMALE = set(
+FEMALE = listed(
     "woman women girl girls actress actresses queen queens princess princesses mother sister sisters grandmother aunt"
-    " aunts daughter daughters niece nieces Mary Anna Lucy Lily Emma Alice".split()
+    " aunts daughter daughters niece nieces Mary Anna Lucy Lily Emma Alice"
 )
-MALE = set(
-    "man men boy boys waiter waiters king kings prince princes father brother brothers grandfather uncle uncles son sons"
-    " nephew nephews Tom Jack Peter David Mike Paul".split()
+MALE = listed(
+    "man men boy boys waiter waiters king kings prince princes father brother brothers grandfather uncle uncles son"
+    " sons nephew nephews Tom Jack Peter David Mike Paul"
 )
-NEUTRAL = set(
+NEUTRAL = listed(
     "child children student students classmate classmates friend friends neighbor neighbors teacher teachers doctor"
     " doctors nurse nurses driver drivers farmer farmers writer writers singer singers lawyer lawyers worker workers"
     " manager managers scientist scientists engineer engineers reporter reporters soldier soldiers tourist tourists"
-    " professor professors".split()
+    " professor professors"
 )
 
 
@@ -248,7 +252,9 @@ hard math 难 | hard bed 硬 | strong elephant 强壮 | strong spring 结实
 
 
 def test_the_deciding_word_decides_the_sense(pairs: tuple[Example, ...]):
-    table = {tuple(row.split()[:2]): row.split()[2] for line in SENSES.split("\n") for row in line.split("|") if row.strip()}
+    table = {
+        tuple(row.split()[:2]): row.split()[2] for line in SENSES.split("\n") for row in line.split("|") if row.strip()
+    }
     met: Counter[tuple[str, ...]] = Counter()
     for x in pairs:
         for link in x.links:
@@ -277,12 +283,17 @@ def test_deciding_words_stand_near_and_far_before_and_after(pairs: tuple[Example
 
 # ------------------------------------------------------------------------------------------------- word order
 
+# Nouns by their measure word.
+CALLS_FOR = """
+只 猫 狗 鸟 兔子 蝙蝠 | 匹 马 | 头 牛 大象 | 本 书 词典 小说 | 张 报纸 票 桌子 地图 | 封 信 | 把 刀 雨伞 椅子 钥匙
+支 钢笔 铅笔 | 件 衬衫 毛衣 | 条 裙子 围巾 | 顶 帽子 | 副 眼镜 | 双 鞋子 | 辆 汽车 自行车 公交车 | 台 电脑 打印机
+部 手机 电影 | 首 歌 诗 | 棵 树 | 朵 花 玫瑰 | 个 苹果 学生 女孩 问题 | 根 香蕉 蜡烛 | 位 老师 医生 | 枚 戒指 | 场 比赛
+"""
 MEASURES = {
-    row.split()[0]: row.split()[1]
-    for row in """猫 只 | 狗 只 | 马 匹 | 牛 头 | 书 本 | 词典 本 | 报纸 张 | 信 封 | 票 张 | 刀 把 | 雨伞 把 | 钢笔 支 | 衬衫 件
-    | 裙子 条 | 帽子 顶 | 眼镜 副 | 鞋子 双 | 桌子 张 | 椅子 把 | 汽车 辆 | 自行车 辆 | 电脑 台 | 手机 部 | 电影 部 | 歌 首
-    | 树 棵 | 花 朵 | 苹果 个 | 香蕉 根 | 老师 位 | 医生 位 | 学生 个 | 女孩 个 | 鸟 只 | 戒指 枚 | 蜡烛 根 | 门 扇
-    | 比赛 场 | 围巾 条 | 公交车 辆""".split("|")
+    noun: measure
+    for line in CALLS_FOR.strip().splitlines()
+    for measure, *called in (part.split() for part in line.split("|"))
+    for noun in called
 }
 COUNTS = {"一", "两", "三", "四", "五", "六", "七", "八", "十", "这", "那", "哪"}
 
@@ -300,26 +311,35 @@ def test_measure_words_belong_to_their_nouns(pairs: tuple[Example, ...]):
 
 def test_yes_no_questions_and_only_they_end_with_ma(pairs: tuple[Example, ...]):
     for x in pairs:
-        yes_no = x.english[-1] == "?" and x.english[0] in "Do Does Did Am Is Are Can Will Have Has".split()
+        yes_no = x.english[-1] == "?" and x.english[0] in listed("Do Does Did Am Is Are Can Will Have Has")
         assert (x.chinese[-2:] == ("吗", "？")) == yes_no
         assert x.chinese.count("吗") == yes_no
 
 
 def test_question_words_stay_in_situ(pairs: tuple[Example, ...]):
-    words = {"Who": "谁", "What": "什么", "Where": "哪里", "When": "什么时候", "Why": "为什么", "How": "怎么多少", "Which": "哪"}
+    words = {
+        "Who": "谁",
+        "What": "什么",
+        "Where": "哪里",
+        "When": "什么时候",
+        "Why": "为什么",
+        "How": "怎么多少",
+        "Which": "哪",
+    }
     met = Counter()
     for x in pairs:
         if x.english[-1] == "?" and x.english[0] in words:
-            assert translations(x, 0)[0] in words[x.english[0]]
+            assert any(token in words[x.english[0]] for token in translations(x, 0))
             met[x.english[0]] += 1
             if x.english[0] == "What" and "did" in x.english:
                 assert x.chinese[-2] == "什么"
     assert set(met) == set(words)
 
 
-VERBS = set(
-    "eat ate eating read reading play played playing sang singing swim swam swimming sleep slept work worked working buy"
-    " bought wrote writing write cook cooked cooking study studied studying walk walked fish camp dance danced met".split()
+VERBS = listed(
+    "eat ate eating read reading play played playing sang singing swim swam swimming sleep slept work worked working"
+    " buy bought wrote writing write cook cooked cooking study studied studying walk walked fish camp dance"
+    " danced met"
 )
 
 
@@ -342,7 +362,8 @@ def test_relative_clause_stands_before_its_noun():
     for x in islice(sentences(0, "relative"), 400):
         where = dict(x.alignment)
         for at in range(1, len(x.english)):
-            if x.english[at] in ("that", "who") and at - 1 in where and x.english[at - 1] != "that" and at + 1 in where:
+            # The relative "that" is unaligned, the demonstrative is not.
+            if x.english[at] in ("that", "who") and at not in where and at - 1 in where:
                 noun = where[at - 1]
                 inside = [where[i] for i in range(at + 1, len(x.english)) if i in where and x.english[i] in VERBS]
                 if x.english[at] == "that" and inside:

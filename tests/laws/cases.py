@@ -37,6 +37,7 @@ RNN = RnnConfig(cell=Lstm(), embedding=7, width=2 * 5, layers=2, dropout=0.0)
 RNN_ATTENTION = replace(RNN, cell=Gru(), attention=Bahdanau(19))
 
 CONFIGS = {"pre-norm": PRE_NORM, "post-norm": POST_NORM, "rnn": RNN, "rnn with attention": RNN_ATTENTION}
+MODELS = [pytest.param(config, id=name) for name, config in CONFIGS.items()]
 
 
 class Pairs(NamedTuple):
@@ -55,15 +56,15 @@ class Case:
         batch = pairs()
         shapes = jax.eval_shape(self.model.init, jax.random.key(0), *batch)
         self.params: Any = random_like(nn.meta.unbox(shapes), seed=3)
+        self.compiled = cache(self._compiled)
 
-    @cached_property
-    def logits(self):
-        """(params, source_BS, target_BT, rngs=None) → logits [B, T, V]."""
-        return jax.jit(self.model.apply)
-
-    def compiled(self, method: str, **static: Any):
-        """(params, *args, rngs=None) → the model's method."""
+    def _compiled(self, method: str = "__call__", **static: Any):
+        """(params, *args, rngs=None) → what the model's method returns, with its static arguments filled in."""
         return jax.jit(partial(self.model.apply, method=method, **static))
+
+    def logits(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        """The model's logits [B, T, V] with its random weights."""
+        return np.asarray(self.compiled()(self.params, *args, **kwargs))
 
     @cached_property
     def loss_and_gradient(self):
@@ -80,11 +81,7 @@ def case(config: Seq2SeqConfig) -> Case:
 
 def every_model(test):
     """Runs the test for each architecture."""
-    return pytest.mark.parametrize("model", map(case_argument, CONFIGS))(test)
-
-
-def case_argument(name: str) -> Any:
-    return pytest.param(CONFIGS[name], id=name)
+    return pytest.mark.parametrize("model", MODELS)(test)
 
 
 def tokens(seed: int, *shape: int) -> np.ndarray:

@@ -5,10 +5,11 @@ The grammar is our own: its words stand in `nouns`, `verbs` and `modifiers`, its
 pronoun takes its character from its antecedent, an ambiguous word its translation from the word that decides its sense.
 
 Alignment. Every English noun, name, verb, adjective, adverb, number, time word, place and pronoun is aligned, and so is
-punctuation. A measure word is aligned with the determiner or number that calls for it, 们 with "the", a localiser (里,
-上) with the preposition, 的 with the possessive 's. Unaligned are, in English: auxiliaries (do, be, have), infinitive
-"to", complementiser "that", "who" of relative clauses, "of", weather "it", "the" where Chinese has a bare noun; in
-Chinese: 了, 过, 着, 吗, 很, 把, 给, 就, 正, 一起, 的 of adjectives, pronouns and relative clauses.
+punctuation (a Chinese comma that joins clauses, with "and"). A measure word is aligned with the determiner or number
+that calls for it, 们 with the noun or its article, a localiser (里, 上) with the preposition, 正在 with the progressive
+"be", 的 with the possessive 's. Unaligned are, in English: other auxiliaries (do, be, have), "to", "that", "who", "of",
+"there", "ever", the first "as", "it" of the weather, an article or "some" that Chinese leaves out; in Chinese: 了, 过,
+着, 吗, 很, 把, 给, 就, 一起, 那么, 但是, 所以 beside "because", and 的 unless it renders 's.
 """
 
 from collections.abc import Iterator

@@ -202,8 +202,6 @@ def _adjectives() -> Iterator[Word]:
         }
         for degree, english in (("plain", base), ("more", comparative or f"more {base}")):
             yield _word("adjective", english, chinese.rstrip("!-"), features | {"degree": degree}, base, put)
-    for english, chinese in _rows(modifiers.COLORS):
-        yield _word("color", english, chinese, {"of": "colored"})
 
 
 def _small_words() -> Iterator[Word]:

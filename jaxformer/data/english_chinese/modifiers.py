@@ -47,14 +47,14 @@ quiet quieter | 安静 | child pet room
 fat fatter | 胖- | pet farmanimal
 thin thinner | 瘦- | person pet farmanimal
 thin thinner | 薄- | book clothes
-cute cuter | 可爱 | little pet poultry gift insect
+cute cuter | 可爱 | little pet poultry plaything insect
 dangerous | 危险 | wild
 fierce fiercer | 凶猛 | wild
 big bigger | 大- | fruit animal sized large phone computerpart heavymachine
 small smaller | 小- | fruit animal sized little phone computerpart
 new newer | 新- | new book tool gift clothes accessory computerpart
-cheap cheaper | 便宜 | goods poultry computerpart
-expensive | 贵 | goods poultry computerpart
+cheap cheaper | 便宜 | goods poultry computerpart stamp
+expensive | 贵 | goods poultry computerpart stamp
 heavy heavier | 重 | metal heavymachine surface container device
 light lighter | 轻 | container phone
 useful | 有用 | tool book device
@@ -91,16 +91,18 @@ clear clearer | 清澈 | wellspring
 fast faster | 快! | vehicle transport
 """
 
+# Those that take 是...的 instead of 很: colours, and newest. English | Chinese | of which classes
 COLORS = """
-red | 红色
-blue | 蓝色
-green | 绿色
-black | 黑色
-white | 白色
-yellow | 黄色
-brown | 棕色
-pink | 粉色
-purple | 紫色
+red | 红色 | colored
+blue | 蓝色 | colored
+green | 绿色 | colored
+black | 黑色 | colored
+white | 白色 | colored
+yellow | 黄色 | colored
+brown | 棕色 | colored
+pink | 粉色 | colored
+purple | 紫色 | colored
+newest | 最新款 | phone device
 """
 
 # English | Chinese | tense
@@ -206,6 +208,7 @@ REPELLENT = "old short expensive heavy dirty boring difficult hard thin sour big
 
 # Category: names of the columns after English and Chinese, table.
 OTHERS = {
+    "color": ("of", COLORS),
     "time": ("tense", TIMES),
     "frequency": ("", FREQUENCY),
     "modal": ("", MODALS),

@@ -140,9 +140,9 @@ window | 窗户 | 扇 | opening breakable
 plate | 盘子 | 个 | breakable dishware small
 cup | 杯子 | 个 | breakable dishware small
 bowl | 碗 | 个 | breakable dishware small
-bottle | 瓶子 | 个 | breakable small
-toy | 玩具 | 个 | gift
-doll | 洋娃娃 | 个 | gift
+bottle | 瓶子 | 个 | breakable goods
+toy | 玩具 | 个 | gift plaything
+doll | 洋娃娃 | 个 | gift plaything
 ball | 球 | 个 | gift
 map | 地图 | 张 | gift
 picture | 画 | 幅 | drawn giftable
@@ -268,8 +268,8 @@ manager | 经理 | 位 | x | job
 scientist | 科学家 | 位 | x | job
 engineer | 工程师 | 位 | x | job
 reporter | 记者 | 位 | x | job
-waiter | 服务员 | 个 | m | job
-actress/actresses | 女演员 | 个 | f | job
+waiter | 服务员 | 个 | m | adult worker
+actress/actresses | 女演员 | 个 | f | adult worker
 soldier | 士兵 | 个 | x | job
 king | 国王 | 位 | m | royal
 queen | 女王 | 位 | f | royal
@@ -338,7 +338,7 @@ factory | 工厂 | in | the | 里 | work repair | public seenplace
 farm | 农场 | on | the | 里 | feed grow work | open trip seenplace
 village | 村子 | in | the | 里 | photo grow | open trip
 forest | 森林 | in | the | 里 | nature walk photo camp | open trip
-beach/beaches | 海滩 | on | the | 上 | outdoors exercise rest photo swim sing | open trip
+beach | 海滩 | on | the | 上 | outdoors exercise rest photo swim sing | open trip
 street | 街 | on | the | 上 | walk meet photo | open
 yard | 院子 | in | the | 里 | outdoors outside rest grow feed wash repair | open
 theater | 剧院 | in | the | 里 | listen sing | public

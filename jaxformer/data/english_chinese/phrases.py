@@ -9,13 +9,13 @@ OWNABLE = "portable|losable|giftable|bodypart|clothes|device|vehicle|pet"
 KNOWN = "def=that|bare|men|those"
 OUT = "class=?c agr=?a ref=?r num=?n amb=?m adj=?j"
 NOUN_PHRASES = f"""
-# A noun alone, with an adjective, with a colour.
+# A noun alone, with an adjective, with a colour or "newest".
 5 nominal[{PASS} adj=no]: N => N
     N = {NOUN}
 1 nominal[{PASS} adj=yes]: J N => J J.de N
     N = {NOUN}; J = adjective[of=?c degree=plain before=yes passing=no]
 0.5 nominal[{PASS} adj=yes]: K N => K 的 N
-    N = noun[class=colored num=?n class=?c agr=?a ref=?r def=?d amb=?m]; K = color[of=?c]
+    N = noun[class=colored|phone|device num=?n class=?c agr=?a ref=?r def=?d amb=?m]; K = color[of=?c]
 # The four renderings of "the": 那 and a measure word, nothing, 们, 那些.
 1 definite[{OUT} det=def]: the/1 N => 那/1 N.measure/1 N
     N = nominal[def=that {PASS} adj=?j]
@@ -40,9 +40,9 @@ NOUN_PHRASES = f"""
     N = nominal[num=pl {KNOWN} {PASS} adj=?j]; Q = several[]
 3 quantity[{OUT} det=count]: some/1 N => 一些/1 N
     N = nominal[num=mass {PASS} adj=?j]
-5 quantity[{OUT} det=count]: a/1 C of N => 一/1 C N
+7 quantity[{OUT} det=count]: a/1 C of N => 一/1 C N
     N = noun[num=mass {PASS}]; C = container[of=?c num=sg]
-3 quantity[{OUT} det=count]: Q C of N => Q C N
+4 quantity[{OUT} det=count]: Q C of N => Q C N
     N = noun[num=mass {PASS}]; Q = number[size=small]; C = container[of=?c num=pl]
 1 bare[{OUT} det=bare]: N => N
     N = nominal[num=pl|mass|name {PASS} adj=?j]
@@ -56,7 +56,7 @@ NOUN_PHRASES = f"""
 # Kin: 我妈妈, 我的姐姐们, 汤姆的妈妈.
 3 kinsman[{OUT}]: P K => P K
     heads = K; P = pronoun[case=possessive who=speaker]; K = kin[num=sg {PASS}]
-1.5 kinsman[{OUT}]: P K => P 的 K 们
+1.5 kinsman[{OUT}]: P K/1 => P 的 K 们/1
     heads = K; P = pronoun[case=possessive who=speaker]; K = kin[num=pl {PASS}]
 2 kinsman[{OUT}]: X 's/1 K => X 的/1 K
     heads = K; X = name[]; K = kin[num=sg {PASS}]
@@ -70,7 +70,7 @@ NOUN_PHRASES = f"""
 1 related[{OUT} det=def]: the N that S V => S V 的 N
     N = nominal[num=sg|pl {PASS} adj=?j]; S = subject[class=person agr=?b];
     V = stative[form=?b subject=person object=?c]
-1 doer[{OUT} det=def]: the N who B V => 正在 V 的 N
+1 doer[{OUT} det=def]: the N who B/1 V => 正在/1 V 的 N
     N = nominal[class=person num=sg|pl {PASS} adj=?j]; B = be[agr=?a];
     V = action[form=ing aspect=none subject=?c spot=none pace=durative det=bare|indef]
 0.7 doer[{OUT} det=def]: the N who B V O => V 着 O 的 N
@@ -97,7 +97,7 @@ SUBJECTS = f"""
     N = kinsman[{OUT}]
 0.5 named[{OUT}]: Q N => Q 的 N
     heads = N; Q = pronoun[case=possessive who=speaker]; N = noun[class=fellow num=sg {PASS}]
-0.5 named[{OUT}]: Q N => Q 的 N 们
+0.5 named[{OUT}]: Q N/1 => Q 的 N 们/1
     heads = N; Q = pronoun[case=possessive who=speaker]; N = noun[class=fellow num=pl {PASS}]
 0.7 named[{OUT}]: C => C
     C = couple[{OUT}]
@@ -205,7 +205,7 @@ ADJUNCTS = f"""
     X = name[]
 1 company[]: N => N
     N = kinsman[num=sg]
-1 company[]: P N => P 的 N 们
+1 company[]: P N/1 => P 的 N 们/1
     P = pronoun[case=possessive who=speaker]; N = noun[class=fellow num=pl]
 6 action[{_VP} pace=?p mode=?m spot=none]: V => V
     V = vp[{_VP} pace=?p mode=?m]

@@ -21,10 +21,10 @@ STATEMENTS = f"""
     S = subject[{WHO}]; V = action[{DONE} {BOND} det=indef|def|count]; T = time[tense=past]
 3 statement[]: T S V ./e => T S V 。/e
     S = subject[{WHO}]; V = action[{DONE} {BOND} det=indef|def|count]; T = time[tense=past]
-4 statement[]: S B V ./e => S 正在/1 V 。/e
+4 statement[]: S B/1 V ./e => S 正在/1 V 。/e
     S = subject[{WHO}]; B = be[agr=?a];
     V = action[form=ing aspect=none {BOND} spot=none pace=durative|visiting det=indef|def|bare]
-3 statement[]: S B V ./e => S 正 V 。/e
+3 statement[]: S B/1 V ./e => S 正/1 V 。/e
     S = subject[{WHO}]; B = be[agr=?a];
     V = action[form=ing aspect=none {BOND} spot=place pace=durative det=indef|def|bare]
 2 statement[]: S B V O ./e => S V 着 O 。/e
@@ -62,14 +62,14 @@ STATEMENTS = f"""
     S = subject[{WHO} adj=no]; B = be[agr=?a]; D = degree[]; J = adjective[of=?s degree=plain]
 1 statement[]: S B too/1 J ./e => S 太/1 J 了 。/e
     S = subject[{WHO} adj=no]; B = be[agr=?a]; J = adjective[of=?s degree=plain]
-1.5 statement[]: S B K ./e => S 是 K 的 。/e
-    S = definite[class=colored {WHO} num=sg|pl|pair]; B = be[agr=?a]; K = color[]
-2 statement[]: S B V T ./e => S T 正在/1 V 。/e
+1.5 statement[]: S B/1 K ./e => S 是/1 K 的 。/e
+    S = definite[class=colored {WHO} num=sg|pl|pair]; B = be[agr=?a]; K = color[of=colored]
+2 statement[]: S B/1 V T ./e => S T 正在/1 V 。/e
     S = subject[class=person {WHO}]; B = be[agr=?a]; T = time[tense=now];
     V = action[form=ing aspect=none {BOND} spot=none pace=durative|visiting det=indef|def|bare]
 1.5 statement[]: S V ./e => S V 。/e
     S = definite[class=animal num=sg|pl {WHO}]; V = vp[{DONE} {BOND}]
-4 statement[]: S V T ./e => S T V 。/e
+6 statement[]: S V T ./e => S T V 。/e
     S = definite[class=hunter|grazer num=sg|pl {WHO}]; T = time[tense=past];
     V = vp[{DONE} subject=hunter|grazer {BOND}]
 8 statement[]: N B J ./e => N 很 J 。/e
@@ -82,7 +82,7 @@ STATEMENTS = f"""
     N = noun[num=mass class={STUFF} class=?s agr=?a]; B = be[agr=?a]; D = degree[]; J = adjective[of=?s degree=plain]
 6 statement[]: the P B J ./e => P 很 J 。/e
     P = place[class=?c agr=?a]; B = be[agr=?a]; J = adjective[of=?c degree=plain]
-2 statement[]: S B a J ./e => S 是 J 。/e
+2 statement[]: S B/1 a J ./e => S 是/1 J 。/e
     S = single[class=person agr=?a]; B = be[agr=?a]; J = noun[class=job num=sg]
 1 single[class=?c agr=?a ref=?r num=?n half=?h]: X => X
     X = name[half=?h class=?c agr=?a ref=?r num=?n]
@@ -125,7 +125,7 @@ QUESTIONS = f"""
     V = action[form=base aspect=none {BOND} det=indef|bare pace=durative|going]
 2 question[]: B S J ?/e => S J 吗 ？/e
     S = asked[{WHO}]; B = be[agr=?a]; J = adjective[of=?s degree=plain]
-1.5 question[]: B S V ?/e => S 正在/1 V 吗 ？/e
+1.5 question[]: B/1 S V ?/e => S 正在/1 V 吗 ？/e
     S = asked[{WHO}]; B = be[agr=?a];
     V = action[form=ing aspect=none {BOND} spot=none pace=durative det=indef|def|bare]
 2 question[]: can/1 S V ?/e => S 能/1 V 吗 ？/e
@@ -142,7 +142,7 @@ QUESTIONS = f"""
 # Wh-words stay where the answer would stand.
 2 question[]: who/1 V ?/e => 谁/1 V ？/e
     V = action[form=past aspect=done subject=person det=indef|def|count]
-1.5 question[]: who/1 is V ?/e => 谁/1 正在 V ？/e
+1.5 question[]: who/1 is/2 V ?/e => 谁/1 正在/2 V ？/e
     V = action[form=ing aspect=none subject=person spot=none pace=durative det=def|bare]
 1.5 question[]: who/1 did S V ?/e => S V 了 谁/1 ？/e
     S = asked[{WHO}]; V = transitive[form=base subject=?s object=person]
@@ -152,10 +152,10 @@ QUESTIONS = f"""
 1.5 question[]: what/1 did S V T ?/e => S T V 了 什么/1 ？/e
     S = asked[{WHO}]; T = time[tense=past];
     V = transitive[form=base subject=?s pace=durative|achievement object={WHAT}]
-1 question[]: what/1 B S V ?/e => S 正在 V 什么/1 ？/e
+1 question[]: what/1 B/2 S V ?/e => S 正在/2 V 什么/1 ？/e
     S = asked[{WHO}]; B = be[agr=?a];
     V = transitive[form=ing subject=?s pace=durative object=food|drinkable|goods|readable|drawn|sung]
-2 question[]: where/1 did S V O ?/e => S 在 哪里/1 V 的 O ？/e
+2 question[]: where/1 did S V O ?/e => S 在/1 哪里/1 V 的 O ？/e
     S = asked[{WHO}];
     V = transitive[form=base subject=?s object=?o pace=durative|achievement at={SOMEWHERE}];
     O = object[class=?o det=def]
@@ -189,7 +189,7 @@ RELATIVES = f"""
     S = subject[class=person {WHO}]; V = stative[form=?a object=?o]; R = related[class=?o]
 3 relative[]: R B J ./e => R 很 J 。/e
     R = doer[class=?s agr=?a adj=no]; B = be[agr=?a]; J = adjective[of=?s degree=plain]
-1.5 relative[]: R B P K ./e => R 是 P K 。/e
+1.5 relative[]: R B/1 P K ./e => R 是/1 P K 。/e
     R = doer[class=?s agr=third num=sg]; B = be[agr=third]; P = pronoun[case=possessive who=speaker];
     K = kin[num=sg class=?s]
 1.5 relative[]: S V R ./e => S V R 。/e
@@ -233,7 +233,7 @@ PLACES = f"""
     N = nominal[num=pl class=person {KNOWN}]; Q = several[]; P = place[class=public|trip]
 1 existence[]: there are/1 Q N P.in/2 P.the P ./e => P P.inside/2 有/1 Q N 。/e
     N = nominal[num=pl class=wild]; Q = several[]; P = place[for=nature]
-3 existence[]: S B R the M ./e => S 在 M R 。/e
+3 existence[]: S B/1 R the M ./e => S 在/1 M R 。/e
     S = definite[num=sg|pl class=tool|gift|book|phone|pet agr=?a]; B = be[agr=?a];
     M = noun[class=surface|opening|outdoorspot class=?c num=sg]; R = relation[spot=?c]
 3 existence[]: S B P.in/1 P.the P ./e => S 在/1 P P.inside/1 。/e

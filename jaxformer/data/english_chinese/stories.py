@@ -9,8 +9,8 @@ WHO = "class=?s agr=?a ref=?r num=?n"
 BOND = "subject=?s owner=?r"
 DONE = "form=past aspect=done"
 P = "pronoun[case=subject ref=?r agr=?b]"
-ONE = f"named[class=person {WHO}]"
-BEING = f"named[class=person|animal {WHO}]"
+ONE = f"hero[class=person {WHO}]"
+BEING = f"hero[class=person|animal {WHO}]"
 WHOLE = "det=def|indef|count"
 INDOORS = "read|write|cook|drink|eat|listen|film|study|rest|sleep"
 OUTDOORS = "outdoors|camp|fish|walk|swim|grow"
@@ -50,6 +50,11 @@ LINKED = f"""
 """
 
 COREFERENCE = f"""
+# Whom a pronoun goes back to: several women more often than elsewhere, for 她们 needs to be learned.
+5 hero[{WHO}]: N => N
+    N = named[{WHO}]
+2 hero[{WHO}]: N => N
+    N = named[ref=they-f {WHO}]
 # The subject of the first clause comes back as a pronoun.
 4 coreference[]: S B J because/1 P V ./e => S 很 J ，因为/1 P V 。/e
     S = {BEING}; B = be[agr=?a]; P = {P}; J = adjective[of=?s degree=plain cause=good|bad|effort|fun cause=?c];
@@ -74,7 +79,7 @@ COREFERENCE = f"""
     X = action[form=base aspect=none {BOND} det=indef|bare pace=durative|going]
 2 coreference[]: S V that P B J ./e => S V P 很 J 。/e
     S = {ONE}; V = speech[form=?a]; P = {P}; B = be[agr=?b]; J = adjective[of=?s degree=plain passing=yes]
-2 coreference[]: S B L ,/1 and/1 P C V ./e => S L ，/1 P 正在 V 。/e
+2 coreference[]: S B L ,/1 and/1 P C/2 V ./e => S L ，/1 P 正在/2 V 。/e
     S = {ONE}; B = be[agr=?a]; P = {P}; C = be[agr=?b]; L = location[for=?k];
     V = action[form=ing aspect=none {BOND} at=?k spot=none pace=durative det=bare|indef]
 # Another sentence stands between.
@@ -103,13 +108,27 @@ COREFERENCE = f"""
     L = location[for=photo|meet|outdoors]; S = name[class=?s];
     V = transitive[form=past subject=?s object=?o pace=achievement|durative object=person|wild];
     A = aspect[aspect=done after=verb]; Q = pronoun[case=object ref=?q]
-3 coreference[]: O B R the M ,/1 and/1 S V Q ./e => O 在 M R ，/1 S V Q 。/e
+3 coreference[]: O B/2 R the M ,/1 and/1 S V Q ./e => O 在/2 M R ，/1 S V Q 。/e
     O = definite[class=pet|tool|gift|book|phone class=?o agr=?a ref=?q num=sg|pl]; B = be[agr=?a];
     M = noun[class=surface class=?c num=sg]; R = relation[spot=?c]; S = single[class=person agr=?b];
     V = stative[form=?b subject=person object=?o]; Q = pronoun[case=object ref=?q]
 """
 
 SENSE = f"""
+# The apple: a fruit and a phone in the same frames.
+2 sense[]: N B J ./e => N 很 J 。/e
+    N = definite[amb=yes class=fruit|phone num=sg|pl class=?c agr=?a adj=no]; B = be[agr=?a];
+    J = adjective[of=?c degree=plain]
+2 sense[]: S V that N B J ./e => S V N 很 J 。/e
+    S = {ONE}; V = speech[form=?a]; N = definite[amb=yes class=fruit|phone num=sg|pl class=?c agr=?b adj=no];
+    B = be[agr=?b]; J = adjective[of=?c degree=plain]
+1.5 sense[]: S V N ./e => S V A N 。/e
+    S = subject[class=person {WHO}]; N = definite[amb=yes class=fruit|phone num=sg|pl class=?c];
+    V = transitive[form=past subject=person object=?c pace=durative|achievement]; A = aspect[aspect=done after=verb]
+1.5 sense[]: S B/1 V N ./e => S 正在/1 V N 。/e
+    S = subject[class=person {WHO}]; B = be[agr=?a]; N = quantity[amb=yes class=fruit|phone num=sg|pl class=?c];
+    V = transitive[form=ing subject=person object=?c pace=durative]
+# All ambiguous nouns.
 4 sense[]: N B J ./e => N 很 J 。/e
     N = definite[amb=yes num=sg|pl|pair|mass class=?c agr=?a adj=no]; B = be[agr=?a];
     J = adjective[of=?c degree=plain]
@@ -148,14 +167,14 @@ SENSE = f"""
     S = subject[class=person {WHO}]; N = quantity[amb=yes class=?c ref=?q num=sg|pl det=indef|count];
     V = neutral[form=past object=?c]; A = aspect[aspect=done after=verb]; W = dispose[form=past object=?c];
     P = pronoun[case=object ref=?q]
-2 sense[]: there B a/2 N R the M ./3 P C J ./e => M R 有 一/2 N.measure/2 N 。/3 P 很 J 。/e
+2 sense[]: there B/1 a/2 N R the M ./3 P C J ./e => M R 有/1 一/2 N.measure/2 N 。/3 P 很 J 。/e
     N = noun[amb=yes num=sg class=losable|portable|fruit|part|burning|computerpart|goods class=?c ref=?q];
     B = be[agr=third]; M = noun[class=surface|box class=?d num=sg]; R = relation[spot=?d];
     P = pronoun[case=subject ref=?q]; C = be[agr=third]; J = adjective[of=?c degree=plain passing=no]
-3 sense[]: N V B ./e => N V A B 。/e
+4 sense[]: N V B ./e => N V A B 。/e
     N = bare[num=name class=company class=?c]; V = transitive[form=past subject=?c object=?o];
     B = quantity[class=phone|device class=?o num=sg det=indef]; A = aspect[aspect=done after=verb]
-2 sense[]: S V to the P to W ./e => S V P W A 。/e
+4 sense[]: S V to the P to W ./e => S V P W A 。/e
     S = subject[class=person {WHO}]; V = go[form=past]; P = place[class=office|river for=?p];
     W = vp[form=base aspect=none at=?p subject=person pace=durative|achievement det=bare|count];
     A = aspect[aspect=done after=end]

@@ -212,10 +212,10 @@ throw threw thrown + away | 扔掉 | breakable clothes burning part fruit
 lose lost lost losing | 弄丢 | losable metal
 """
 
-# Verbs of one moment each: want (in 他想...), have (in 他有...), go, put, and what the weather does.
+# Verbs of one rule each: want (in 他想...), have (in 他有...), go, put, and what the weather does.
 WISH = "want | 想"
 OWN = "have had had having has | 有"
-GO = "go went gone going | 去"
+GO = "go went been going | 去"
 PUT = "put put put putting | 放"
 WEATHER = """
 rain | 下雨

@@ -1,0 +1,224 @@
+"""The one way to measure: contestants take turns in one run, and what is reported is a median with its spread.
+
+Two programs timed one after the other also measure what else the machine did meanwhile. Here every round runs each
+contestant once, in an order that rotates, so that a busy minute falls on all of them. A sample is the mean of as many
+calls as make it long enough for the clock; the first calls compile and warm the caches, and are where `check` sees
+what each contestant computed.
+"""
+
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Something to be timed: `run` does the whole work once and returns its arrays."""
+
+    name: str
+    run: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure: rounds until `seconds` are spent, but no fewer than `least` and no more than `most`."""
+
+    seconds: float = 2.0
+    least: int = 5
+    most: int = 30
+    sample_seconds: float = 0.01
+    """A sample repeats its call until it lasts about as long."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.most:
+            raise ValueError(f"rounds must satisfy 1 <= least <= most, got least={self.least}, most={self.most}")
+
+    def calls(self, call_seconds: float) -> int:
+        """Calls that make one sample."""
+        return max(1, round(self.sample_seconds / max(call_seconds, 1e-9)))
+
+    def rounds(self, round_seconds: float) -> int:
+        """Rounds that fit."""
+        return min(max(int(self.seconds / max(round_seconds, 1e-9)), self.least), self.most)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Samples of one contestant: seconds a call, by the wall clock and by the processor's (all threads together)."""
+
+    name: str
+    wall: tuple[float, ...]
+    cpu: tuple[float, ...]
+    calls: int
+    """Calls averaged in each sample."""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.wall)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """The range that holds the middle half of the samples."""
+        low, high = np.quantile(self.wall, [0.25, 0.75])
+        return float(low), float(high)
+
+    def summary(self) -> dict[str, Any]:
+        """As it stands in a JSON file; seconds a call."""
+        low, high = self.quartiles
+        return {
+            "median": self.median,
+            "quartiles": [low, high],
+            "fastest": min(self.wall),
+            "cpu_median": statistics.median(self.cpu),
+            "samples": len(self.wall),
+            "calls_per_sample": self.calls,
+        }
+
+
+class Disagreement(Exception):
+    """Contestants that should compute the same do not."""
+
+
+def alternate(
+    contestants: Sequence[Contestant],
+    effort: Effort,
+    check: Callable[[dict[str, Any]], None] | None = None,
+) -> list[Timing]:
+    """Times the contestants in turns, A B C, B C A, …, after `check` has seen the result of each by name."""
+    results = {c.name: jax.block_until_ready(c.run()) for c in contestants}
+    if len(results) < len(contestants):
+        raise ValueError(f"contestants must have different names, got {[c.name for c in contestants]}")
+    if check is not None:
+        check(results)
+    del results
+
+    warm = [_sample(c, 1)[0] for c in contestants]
+    calls = [effort.calls(seconds) for seconds in warm]
+    rounds = effort.rounds(sum(n * seconds for n, seconds in zip(calls, warm, strict=True)))
+    samples: list[list[tuple[float, float]]] = [[] for _ in contestants]
+    for turn in range(rounds):
+        for place in range(len(contestants)):
+            i = (turn + place) % len(contestants)
+            samples[i].append(_sample(contestants[i], calls[i]))
+    return [
+        Timing(c.name, *(tuple(clock) for clock in zip(*taken, strict=True)), calls=n)
+        for c, taken, n in zip(contestants, samples, calls, strict=True)
+    ]
+
+
+def _sample(contestant: Contestant, calls: int) -> tuple[float, float]:
+    """Seconds a call by the wall clock and by the processor's; every call is waited for, as a training loop would."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(calls):
+        jax.block_until_ready(contestant.run())
+    return (time.perf_counter() - wall) / calls, (time.process_time() - cpu) / calls
+
+
+def distance(result: Any, reference: Any) -> float:
+    """The largest relative L2 distance over the arrays of two trees alike in structure."""
+
+    def relative(a: Any, b: Any) -> float:
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        return float(np.linalg.norm(a - b) / max(np.linalg.norm(b), np.finfo(np.float32).tiny))
+
+    return max(jax.tree.leaves(jax.tree.map(relative, result, reference)))
+
+
+def agree(results: Mapping[str, Any], tolerance: float) -> float:
+    """The largest distance of any result to the first; raises `Disagreement` where it exceeds `tolerance`."""
+    (reference_name, reference), *others = results.items()
+    largest = 0.0
+    for name, result in others:
+        away = distance(result, reference)
+        if not away <= tolerance:
+            raise Disagreement(
+                f"{name!r} and {reference_name!r} must agree within {tolerance:g}, got a distance of {away:.3g}"
+            )
+        largest = max(largest, away)
+    return largest
+
+
+def environment() -> dict[str, Any]:
+    """Where and with what a figure was measured."""
+    devices = jax.devices()
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "revision": _revision(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "cores_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in ("jax", "jaxlib", "flax", "numpy")},
+        },
+        "variables": {
+            name: os.environ[name]
+            for name in ("XLA_FLAGS", "JAX_PLATFORMS", "OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_")
+            if name in os.environ
+        },
+    }
+
+
+def device_name() -> str:
+    """What the first device is called, fit for a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", jax.devices()[0].device_kind.lower()).strip("-")
+
+
+def write(path: Path, document: Mapping[str, Any]) -> None:
+    """Writes JSON, floats in full precision, and makes the folder where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A markdown table, the first column to the left and all others to the right."""
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    aligned = [
+        [cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        for row in (headers, *rows)
+    ]
+    rule = ["-" * width if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (aligned[0], rule, *aligned[1:]))
+
+
+def _version(distribution: str) -> str | None:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(distribution)
+    return None
+
+
+def _revision() -> str | None:
+    """The commit, with `+` where files have changed since; None outside of a checkout."""
+    try:
+        git = ["git", "-C", str(ROOT)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if changed.strip() else "")
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        named = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        if named:
+            return named[1]
+    return platform.processor() or platform.machine()

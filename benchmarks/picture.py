@@ -1,0 +1,110 @@
+"""Pictures of measurements: lines with error bars in panels, each line labelled where it ends.
+
+matplotlib is imported late, so that a benchmark can be described without it, and drawn without a display.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito 2008: told apart by colour-blind readers; the marks are for print in grey.
+STYLES = (("#D55E00", "o"), ("#009E73", "s"), ("#0072B2", "^"), ("#CC79A7", "D"), ("#000000", "v"), ("#E69F00", "P"))
+
+
+@dataclass(frozen=True)
+class Line:
+    """Medians y over x with the range of their middle half."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def panels(
+    path: Path,
+    grid: Sequence[Sequence[tuple[str, Mapping[str, Line]]]],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+) -> None:
+    """Draws a grid of (heading, lines by name) on logarithmic axes and writes it as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.0 + 4.6 * len(grid[0]), 1.0 + 3.2 * len(grid)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(grid), len(grid[0]), sharex=True, sharey="row", squeeze=False)
+    for row, panel_row in zip(axes, grid, strict=True):
+        for axis, (heading, lines) in zip(row, panel_row, strict=True):
+            _panel(axis, heading, lines)
+        row[0].set_ylabel(y_label)
+    for axis in axes[-1]:
+        axis.set_xlabel(x_label)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    figure.canvas.draw()
+    for axis in axes.flat:
+        _label_ends(axis)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def _panel(axis: "Axes", heading: str, lines: Mapping[str, Line]) -> None:
+    for (name, line), (color, mark) in zip(lines.items(), STYLES, strict=False):
+        reach = [np.subtract(line.y, line.low), np.subtract(line.high, line.y)]
+        axis.errorbar(
+            line.x, line.y, yerr=reach, label=name, color=color, marker=mark, markersize=5, linewidth=1.6, capsize=3
+        )
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    ticks = sorted({x for line in lines.values() for x in line.x})
+    axis.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    axis.minorticks_off()
+    axis.grid(True, which="major", color="#dddddd", linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_title(heading, loc="left", fontsize=10)
+
+
+def _label_ends(axis: "Axes") -> None:
+    """Names each line beside its last point, moved up where two names would overlap."""
+    handles, names = axis.get_legend_handles_labels()
+    ends = [handle.lines[0].get_xydata()[-1] for handle in handles]
+    to_points = 72 / axis.figure.dpi
+    heights = [axis.transData.transform(end)[1] * to_points for end in ends]
+    placed = spread(heights, 11.0)
+    for handle, name, end, height, place in zip(handles, names, ends, heights, placed, strict=True):
+        axis.annotate(
+            name,
+            end,
+            xytext=(8, place - height),
+            textcoords="offset points",
+            color=handle.lines[0].get_color(),
+            fontsize=9,
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Moves heights apart until neighbours are `gap` from each other, in their order and about their own middle."""
+    order = np.argsort(heights, kind="stable")
+    moved = np.asarray(heights, float)[order]
+    for _ in range(len(moved) * len(moved)):
+        tight = [(i, j) for i, j in pairwise(range(len(moved))) if moved[j] - moved[i] < gap - 1e-6]
+        if not tight:
+            break
+        for i, j in tight:
+            push = max(0.0, gap - (moved[j] - moved[i])) / 2
+            moved[i] -= push
+            moved[j] += push
+    result = np.empty_like(moved)
+    result[order] = moved
+    return result.tolist()
