@@ -20,7 +20,7 @@ layer's state stays small and attention's cache grows; and kernels written by ha
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -72,7 +72,7 @@ class Config:
     """Attention heads; the width must be a multiple."""
     unroll: int = 4
     """Steps per turn of the loop with which the fastest formulation is tried again; 1 to leave that out."""
-    seconds: float = 1.5
+    seconds: float = 0.8
     """Time to spend on each comparison; five rounds are taken in any case."""
     seed: int = 0
     out: Path = Path(__file__).resolve().parent / "results"
@@ -91,7 +91,7 @@ class Config:
 def quickened(config: Config) -> Config:
     """The same questions of small shapes."""
     out = Path(tempfile.gettempdir()) / "jaxformer-benchmarks"
-    return replace(config, lengths=(8, 16), batches=(1, 2), width=32, heads=2, unroll=1, seconds=0.1, out=out)
+    return replace(config, lengths=(8, 16), batches=(2,), width=32, heads=2, unroll=1, seconds=0.1, out=out)
 
 
 class Projections(NamedTuple):
@@ -148,41 +148,50 @@ def contestant(name: str, mode: str, layer: Callable[[Any, jax.Array], jax.Array
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The fastest way found to compute a recurrent layer, and what it was chosen from (median seconds by name)."""
+class Candidate:
+    """One way to compute a recurrent layer."""
 
     formulation: Formulation
     unroll: int
-    tried: dict[str, float]
-    distance: float
-    """The largest relative distance between the formulations' results."""
+    contestant: Contestant
 
     @property
     def label(self) -> str:
         return LETTERS[self.formulation] + (f"×{self.unroll}" if self.unroll > 1 else "")
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The fastest candidate, the median seconds of all that were tried, and the largest distance of their results."""
+
+    best: Candidate
+    tried: dict[str, float]
+    distance: float
+
+
 def fastest(cell: Cell, mode: str, weights: Recurrent, x_TBD: jax.Array, config: Config) -> Choice:
     """Times all formulations against each other, and the winner against itself unrolled."""
-    distances = [0.0]
+    tried: dict[str, float] = {}
+    distances: list[float] = []
 
-    def race(entries: list[tuple[Formulation, int]]) -> dict[tuple[Formulation, int], float]:
-        named = {f"{formulation.name}, unroll {unroll}": (formulation, unroll) for formulation, unroll in entries}
+    def candidate(formulation: Formulation, unroll: int) -> Candidate:
+        layer = partial(recurrent_layer, cell, formulation, unroll)
+        name = f"{formulation.name}, unroll {unroll}"
+        return Candidate(formulation, unroll, contestant(name, mode, layer, weights, x_TBD))
+
+    def race(candidates: list[Candidate]) -> Candidate:
         timings = measure.alternate(
-            [contestant(name, mode, partial(recurrent_layer, cell, *e), weights, x_TBD) for name, e in named.items()],
-            Effort(config.seconds / 2, least=3, most=10),
+            [candidate.contestant for candidate in candidates],
+            Effort(config.seconds / 2, least=2, most=10),
             check=lambda results: distances.append(measure.agree(results, TOLERANCE)),
         )
-        return {named[timing.name]: timing.median for timing in timings}
+        tried.update({timing.name: timing.median for timing in timings})
+        return min(zip(timings, candidates, strict=True), key=lambda entry: entry[0].median)[1]
 
-    times = race([(formulation, 1) for formulation in DISTINCT[mode]])
-    best = min(times, key=times.__getitem__)
+    best = race([candidate(formulation, 1) for formulation in DISTINCT[mode]])
     if config.unroll > 1:
-        again = race([best, (best[0], config.unroll)])
-        best = min(again, key=again.__getitem__)
-        times |= again
-    tried = {f"{formulation.name}, unroll {unroll}": seconds for (formulation, unroll), seconds in times.items()}
-    return Choice(*best, tried, max(distances))
+        best = race([best, candidate(best.formulation, config.unroll)])
+    return Choice(best, tried, max(distances))
 
 
 def attention_weights(config: Config) -> Projections:
@@ -209,34 +218,44 @@ def count(weights: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(weights))
 
 
-def compare(mode: str, batch: int, length: int, config: Config) -> Iterator[dict[str, Any]]:
+def compare(mode: str, batch: int, length: int, config: Config) -> list[dict[str, Any]]:
     """One shape: a row for each layer."""
     x_BTD = jax.random.normal(jax.random.key(config.seed + 1), (batch, length, config.width))
-    x_TBD = jnp.swapaxes(x_BTD, 0, 1) + 0.0
-    weights: dict[str, Any] = {"attention": attention_weights(config)}
-    weights |= {cell.name: recurrent_weights(cell, config) for cell in CELLS}
-    choices = {cell.name: fastest(cell, mode, weights[cell.name], x_TBD, config) for cell in CELLS}
+    x_TBD = jax.block_until_ready(jnp.swapaxes(x_BTD, 0, 1))
+    projections = attention_weights(config)
+    recurrent = {cell.name: recurrent_weights(cell, config) for cell in CELLS}
+    choices = {cell.name: fastest(cell, mode, recurrent[cell.name], x_TBD, config) for cell in CELLS}
+    contestants = [contestant("attention", mode, partial(attention_layer, ours), projections, x_BTD)]
+    contestants += [replace(choice.best.contestant, name=name) for name, choice in choices.items()]
 
-    contestants = [contestant("attention", mode, partial(attention_layer, ours), weights["attention"], x_BTD)]
-    for cell in CELLS:
-        choice = choices[cell.name]
-        layer = partial(recurrent_layer, cell, choice.formulation, choice.unroll)
-        contestants.append(contestant(cell.name, mode, layer, weights[cell.name], x_TBD))
+    rows = []
     for timing in measure.alternate(contestants, Effort(config.seconds)):
-        low, high = timing.quartiles
-        row = {"mode": mode, "batch": batch, "length": length, "layer": timing.name}
-        row["parameters"] = count(weights[timing.name])
-        row["tokens_per_second"] = {
-            "median": batch * length / timing.median,
-            "quartiles": [batch * length / high, batch * length / low],
+        slow, fast = (batch * length / seconds for seconds in reversed(timing.quartiles))
+        row = {
+            "mode": mode,
+            "batch": batch,
+            "length": length,
+            "layer": timing.name,
+            "parameters": count(recurrent.get(timing.name, projections)),
+            "tokens_per_second": {"median": batch * length / timing.median, "quartiles": [slow, fast]},
+            "seconds": timing.summary(),
         }
-        row["seconds"] = timing.summary()
         if timing.name in choices:
-            choice = choices[timing.name]
-            row["hidden"] = weights[timing.name].hidden_HgH.shape[0]
-            row["formulation"], row["unroll"] = choice.formulation.name, choice.unroll
-            row["label"], row["tried"], row["distance"] = choice.label, choice.tried, choice.distance
-        yield row
+            row |= describe(choices[timing.name], recurrent[timing.name])
+        rows.append(row)
+    return rows
+
+
+def describe(choice: Choice, weights: Recurrent) -> dict[str, Any]:
+    """What a recurrent layer's row says beyond its speed."""
+    return {
+        "hidden": weights.hidden_HgH.shape[0],
+        "formulation": choice.best.formulation.name,
+        "unroll": choice.best.unroll,
+        "label": choice.best.label,
+        "tried_median_seconds": choice.tried,
+        "distance": choice.distance,
+    }
 
 
 def verify_attention(config: Config) -> float:
@@ -252,7 +271,7 @@ def verify_attention(config: Config) -> float:
 
 def tables(rows: list[dict[str, Any]]) -> str:
     """Markdown: thousands of tokens a second, the half spread in percent, and attention over the best recurrence."""
-    parts = []
+    parts = [_widths(rows)]
     for mode, batch in dict.fromkeys((row["mode"], row["batch"]) for row in rows):
         lines = []
         of_panel = [row for row in rows if (row["mode"], row["batch"]) == (mode, batch)]
@@ -265,6 +284,13 @@ def tables(rows: list[dict[str, Any]]) -> str:
         parts.append(f"{heading}\n\n{measure.table(['length', *LAYERS, 'attention / best RNN'], lines)}")
     legend = ", ".join(f"{letter} = {formulation.name}" for formulation, letter in LETTERS.items())
     return "\n\n".join([*parts, f"± half the interquartile range. Fastest formulation: {legend}; ×n = n steps a turn."])
+
+
+def _widths(rows: list[dict[str, Any]]) -> str:
+    first = {name: next(row for row in rows if row["layer"] == name) for name in LAYERS}
+    hidden = [str(first[name].get("hidden", "")) for name in LAYERS]
+    parameters = [f"{first[name]['parameters']:,}" for name in LAYERS]
+    return measure.table(["", *LAYERS], [["parameters", *parameters], ["hidden width", *hidden]])
 
 
 def _cell(row: dict[str, Any]) -> str:
@@ -287,8 +313,8 @@ def draw(document: dict[str, Any], path: Path) -> None:
     panels(
         path,
         [[(f"{mode}, batch {batch}", lines(mode, batch)) for batch in batches] for mode in modes],
-        title=f"One layer at equal parameters, width {config['width']}, float32: causal attention and the fastest scanned "
-        f"recurrence\n{devices}; {environment['processor']}, {environment['cores_allowed']} cores. "
+        title=f"One layer of width {config['width']} at equal parameters: causal attention and the fastest scans\n"
+        f"{devices}; {environment['processor']}, {environment['cores_allowed']} cores. "
         "Medians; bars span the middle half of the samples.",
         x_label="sequence length",
         y_label="tokens per second",

@@ -164,7 +164,7 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "cores_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
-        "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
+        "devices": [device.device_kind for device in devices],
         "versions": {
             "python": platform.python_version(),
             **{name: _version(name) for name in ("jax", "jaxlib", "flax", "numpy")},

@@ -51,42 +51,42 @@ def panels(
         axis.set_xlabel(x_label)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     figure.canvas.draw()
-    for axis in axes.flat:
-        _label_ends(axis)
+    for row, panel_row in zip(axes, grid, strict=True):
+        for axis, (_, lines) in zip(row, panel_row, strict=True):
+            _label_ends(axis, lines, 72 / figure.dpi)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
 
 
 def _panel(axis: "Axes", heading: str, lines: Mapping[str, Line]) -> None:
-    for (name, line), (color, mark) in zip(lines.items(), STYLES, strict=False):
+    from matplotlib.ticker import EngFormatter, LogLocator
+
+    for line, (color, mark) in zip(lines.values(), STYLES, strict=False):
         reach = [np.subtract(line.y, line.low), np.subtract(line.high, line.y)]
-        axis.errorbar(
-            line.x, line.y, yerr=reach, label=name, color=color, marker=mark, markersize=5, linewidth=1.6, capsize=3
-        )
+        axis.errorbar(line.x, line.y, yerr=reach, color=color, marker=mark, markersize=5, linewidth=1.6, capsize=3)
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
     ticks = sorted({x for line in lines.values() for x in line.x})
     axis.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter(EngFormatter(sep=""))
     axis.minorticks_off()
     axis.grid(True, which="major", color="#dddddd", linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
     axis.set_title(heading, loc="left", fontsize=10)
 
 
-def _label_ends(axis: "Axes") -> None:
-    """Names each line beside its last point, moved up where two names would overlap."""
-    handles, names = axis.get_legend_handles_labels()
-    ends = [handle.lines[0].get_xydata()[-1] for handle in handles]
-    to_points = 72 / axis.figure.dpi
-    heights = [axis.transData.transform(end)[1] * to_points for end in ends]
-    placed = spread(heights, 11.0)
-    for handle, name, end, height, place in zip(handles, names, ends, heights, placed, strict=True):
+def _label_ends(axis: "Axes", lines: Mapping[str, Line], points: float) -> None:
+    """Names each line beside its last point; needs the final layout, in which it moves names that would overlap."""
+    ends = [(line.x[-1], line.y[-1]) for line in lines.values()]
+    heights = [axis.transData.transform(end)[1] * points for end in ends]
+    for name, end, height, place, (color, _) in zip(lines, ends, heights, spread(heights, 11.0), STYLES, strict=False):
         axis.annotate(
             name,
             end,
             xytext=(8, place - height),
             textcoords="offset points",
-            color=handle.lines[0].get_color(),
+            color=color,
             fontsize=9,
             va="center",
             annotation_clip=False,

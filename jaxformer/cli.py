@@ -6,6 +6,8 @@ jax takes longer to import than a person likes to wait for help, so each command
 import difflib
 import json
 import os
+import runpy
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -102,7 +104,7 @@ def train_translate(arguments: Sequence[str]) -> int:
         if asked.until is None or asked.until >= asked.config.steps:
             finish(out)
     except Interrupted as stop:
-        again = " ".join(["jaxformer train translate", *map(_quoted, arguments)])
+        again = " ".join(["jaxformer train translate", *map(shlex.quote, arguments)])
         print(f"\nsaved      step {stop.step} in {out}; go on with: {again}", file=sys.stderr)
         return INTERRUPTED
     return 0
@@ -153,6 +155,23 @@ def inspect(arguments: Sequence[str]) -> int:
     return 0
 
 
+def bench(arguments: Sequence[str]) -> int:
+    """`jaxformer bench`: runs a file of the repository's benchmarks folder, with the options that follow its name."""
+    folder = Path(__file__).resolve().parent.parent / "benchmarks"
+    files = [path for path in sorted(folder.glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
+    names = {path.stem.replace("_", "-"): path.stem for path in files}
+    if not names:
+        raise UserError(f"no benchmarks in {folder}; they come with the repository: clone it and pip install -e . there")
+    if not arguments or arguments[0] not in names:
+        given = arguments[0] if arguments else "nothing"
+        raise UserError(f"bench needs the name of a benchmark, got {given}; there are {', '.join(names)}")
+    _prefer_huge_pages()
+    sys.path.insert(0, str(folder.parent))
+    sys.argv = [f"jaxformer bench {arguments[0]}", *arguments[1:]]
+    runpy.run_module(f"benchmarks.{names[arguments[0]]}", run_name="__main__")
+    return 0
+
+
 Command = Callable[[Sequence[str]], int]
 
 COMMANDS: dict[tuple[str, ...], tuple[Command, str]] = {
@@ -160,6 +179,7 @@ COMMANDS: dict[tuple[str, ...], tuple[Command, str]] = {
     ("evaluate",): (evaluate, "BLEU and chrF of a run"),
     ("translate",): (translate, "translate with a run"),
     ("inspect",): (inspect, "parameters, work and memory of a preset or a run"),
+    ("bench",): (bench, "run a benchmark of the repository, such as attention-vs-rnn"),
 }
 
 
@@ -224,17 +244,13 @@ def _overview() -> str:
     )
 
 
-def _parse(kind: Any, arguments: Sequence[str], name: str, default: Any = tyro.MISSING) -> Any:
-    options = {} if default is tyro.MISSING else {"default": default}
-    return tyro.cli(
-        kind,
-        args=list(arguments),
-        prog=f"jaxformer {name}",
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff, tyro.conf.HelptextFromCommentsOff)
-        if default is not tyro.MISSING
-        else (tyro.conf.HelptextFromCommentsOff,),
-        **options,
-    )
+def _parse(kind: Any, arguments: Sequence[str], name: str, default: Any = None) -> Any:
+    """The dataclass `kind` from arguments; what they leave out is as in `default`."""
+    options = {} if default is None else {"default": default, "config": (tyro.conf.AvoidSubcommands,)}
+    try:
+        return tyro.cli(kind, args=list(arguments), prog=f"jaxformer {name}", **options)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def _check_names(arguments: Sequence[str], known: Sequence[str]) -> None:
@@ -264,12 +280,6 @@ def _standard_input() -> list[str]:
         raise UserError(f"standard input must be UTF-8, got byte {error.object[error.start]:#04x}; convert it first") from None
 
 
-def _quoted(argument: str) -> str:
-    from shlex import quote
-
-    return quote(argument)
-
-
 TUNABLES = "GLIBC_TUNABLES"
 
 
@@ -283,4 +293,4 @@ def _prefer_huge_pages() -> None:
     if not sys.platform.startswith("linux") or "glibc.malloc.hugetlb" in os.environ.get(TUNABLES, ""):
         return
     os.environ[TUNABLES] = ":".join(filter(None, [os.environ.get(TUNABLES), setting]))
-    os.execv(sys.executable, [*sys.orig_argv[:1], *sys.orig_argv[1:]])
+    os.execv(sys.executable, sys.orig_argv)

@@ -1,9 +1,11 @@
 """Pictures of what a model reads and how it learned. Matplotlib is imported when the first is drawn."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from unicodedata import east_asian_width
 
 import numpy as np
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 CELL = 0.24
 """Inches for one pair of tokens."""
+LETTER = 0.075
+"""Inches for a letter of 8 points."""
+SMALLEST = (4.0, 2.4)
+"""Inches that a picture has at least, for the words around a small panel."""
 LARGEST = 8000
 """Pixels that no side of a picture exceeds, so that long sentences still open in a viewer."""
 
@@ -44,9 +50,13 @@ def draw_attention(
     if len(panels) > 1:
         panels = {f"mean of {len(panels)} heads": weights_NTS.mean(0), **panels}
     letters = lettering([*source_pieces, *target_pieces, title])
-    width, height = CELL * len(source_pieces) + 0.3, CELL * len(target_pieces) + 0.5
-    figure, grid, columns = _grid(len(panels), width, height, "compressed")
-    rotation = 90 if max(map(len, source_pieces)) > 2 else 0
+    longest_source, longest_target = (
+        max(len(letters.of(piece).spell(piece)) for piece in pieces) for pieces in (source_pieces, target_pieces)
+    )
+    size = (CELL * len(source_pieces) + 0.2, CELL * len(target_pieces) + 0.35)
+    margin = (1.2 + LETTER * longest_target, 0.3 + LETTER * longest_source)
+    figure, grid, columns = _grid(len(panels), size, margin, "compressed")
+    rotation = 90 if longest_source > 2 else 0
     for place, (axes, (name, weights_TS)) in enumerate(zip(grid, panels.items(), strict=True)):
         image = _heat_map(axes, weights_TS, float(weights_NTS.max()))
         axes.set_title(name, fontsize=9)
@@ -73,7 +83,7 @@ def draw_curves(
     if not curves:
         asked = sorted({key for keys in panels.values() for key in keys})
         raise ValueError(f"rows must have a key of {asked}, got none")
-    figure, grid, _ = _grid(len(curves), 5.0, 3.5, "constrained")
+    figure, grid, _ = _grid(len(curves), (5.0, 3.5), (0.3, 0.0), "constrained")
     for axes, (label, found) in zip(grid, curves.items(), strict=True):
         for key, points in found.items():
             _line(axes, key, np.asarray(points, dtype=float))
@@ -86,22 +96,23 @@ def draw_curves(
 
 
 def _grid(
-    count: int, width: float, height: float, layout: Literal["constrained", "compressed"]
+    count: int, size: tuple[float, float], margin: tuple[float, float], layout: Literal["constrained", "compressed"]
 ) -> "tuple[Figure, list[Axes], int]":
     """Panels of this size in inches, in columns that bring the picture close to three by two and leave few gaps.
 
-    Returns the figure, its panels row by row, and how many columns there are.
+    `margin` is the room beside and above all of them. Returns the figure, its panels row by row, and the columns.
     """
     from matplotlib.figure import Figure
 
     def badness(columns: int) -> float:
         rows = math.ceil(count / columns)
-        return abs(math.log(columns * width / (rows * height) / 1.5)) + (rows * columns - count) / count
+        return abs(math.log(columns * size[0] / (rows * size[1]) / 1.5)) + (rows * columns - count) / count
 
     columns = min(range(1, count + 1), key=badness)
     rows = math.ceil(count / columns)
     # A figure of its own, not one of pyplot, which would keep it and might open a window.
-    figure = Figure(figsize=(columns * width + 0.8, rows * height + 0.4), layout=layout)
+    figsize = (max(SMALLEST[0], columns * size[0] + margin[0]), max(SMALLEST[1], rows * size[1] + margin[1]))
+    figure = Figure(figsize=figsize, layout=layout)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for spare in grid[count:]:
         spare.remove()
@@ -135,9 +146,26 @@ def _use(text: "Text", face: Typeface) -> None:
 
 
 def _entitle(figure: "Figure", title: str, letters: Lettering) -> None:
-    if title:
-        face = letters.of(title)
-        _use(figure.suptitle(face.spell(title), fontsize=10), face)
+    """The title above all panels, in as many lines as their width asks for."""
+    if not title:
+        return
+    face = letters.of(title)
+    lines = _wrapped(face.spell(title), figure.get_figwidth() - 0.2)
+    figure.set_figheight(figure.get_figheight() + 0.18 * len(lines))
+    _use(figure.suptitle("\n".join(lines), fontsize=10), face)
+
+
+def _wrapped(text: str, inches: float) -> list[str]:
+    """Lines of 10 points that fit; they break between words and, as there are no spaces, between Chinese characters."""
+    lines, used = [""], 0.0
+    for word in re.findall(r"\s+|[\u2e80-\uffef]|[^\s\u2e80-\uffef]+", text):
+        width = sum(2 * LETTER if east_asian_width(c) in "WF" else 1.2 * LETTER for c in word)
+        if used and used + width > inches:
+            lines.append("")
+            used = 0.0
+        lines[-1] += word
+        used += width
+    return [line.strip() for line in lines]
 
 
 def _curve(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
 from jaxformer.config.errors import UserError
+from jaxformer.config.io import from_json
 from jaxformer.config.model import Seq2SeqConfig
 from jaxformer.config.presets import preset
 
@@ -39,14 +40,16 @@ def parse_choice(path: str, hint: Any, text: str) -> Any:
         call = ast.parse(text, mode="eval").body
         name, keywords = (call.func, call.keywords) if isinstance(call, ast.Call) and not call.args else (call, [])
         kind = kinds[name.id]  # pyright: ignore[reportAttributeAccessIssue]
-        return kind(**{k.arg: ast.literal_eval(k.value) for k in keywords})  # pyright: ignore[reportCallIssue]
-    except ValueError as error:
-        raise UserError(f"{path}={text}: {error}") from None
-    except (SyntaxError, AttributeError, KeyError, TypeError):
+        values = {k.arg: ast.literal_eval(k.value) for k in keywords}
+    except (SyntaxError, AttributeError, KeyError, TypeError, ValueError):
         usable = [f"{kind.__name__}({', '.join(f.name for f in dataclasses.fields(kind))})" for kind in kinds.values()]
         near = difflib.get_close_matches(text.partition("(")[0], kinds, n=1)
         hint_ = f"; did you mean {near[0]}?" if near else ""
         raise UserError(f"{path} must be one of {', '.join(usable)}, got {text!r}{hint_}") from None
+    try:
+        return from_json(kind, values)
+    except UserError as error:
+        raise UserError(f"{path}={text}: {error}") from None
 
 
 def replace_at(config: Any, path: str, value: Any) -> Any:
@@ -75,7 +78,10 @@ def choose(config: Any, arguments: list[str]) -> tuple[Any, list[str]]:
             text = next(rest, None)
             if text is None:
                 raise UserError(f"{token} needs a value: one of {', '.join(alternatives(known[path]))}")
-            config = replace_at(config, path, parse_choice(path, known[path], text))
+            try:
+                config = replace_at(config, path, parse_choice(path, known[path], text))
+            except ValueError as error:
+                raise UserError(f"{path}={text}: {error}") from None
         else:
             left.append(token)
     return config, left

@@ -83,14 +83,14 @@ def _split_last(blocks_gH: jax.Array, gates: int) -> list[jax.Array]:
     return jnp.split(blocks_gH, [blocks_gH.shape[-1] // gates * (gates - 1)], axis=-1)
 
 
-TANH_RNN = Cell("tanh-rnn", gates=1, memories=1, join=operator.add, advance=_tanh_rnn)
+TANH_RNN = Cell("tanh-RNN", gates=1, memories=1, join=operator.add, advance=_tanh_rnn)
 """h' = tanh(x W + b + h U + c). Source: Elman 1990."""
 
-GRU = Cell("gru", gates=3, memories=1, join=_join_gru, advance=_gru)
+GRU = Cell("GRU", gates=3, memories=1, join=_join_gru, advance=_gru)
 """Gates reset, update, new; h' = (1 - update) new + update h. Source: Cho et al. 2014, the reset applied after the
 recurrent product as in torch and cuDNN, so that the product need not wait for the gate."""
 
-LSTM = Cell("lstm", gates=4, memories=2, join=operator.add, advance=_lstm)
+LSTM = Cell("LSTM", gates=4, memories=2, join=operator.add, advance=_lstm)
 """Gates enter, forget, new, leave (i, f, g, o); state (h, c). Source: Hochreiter and Schmidhuber 1997, with the forget
 gate of Gers et al. 2000."""
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,16 +16,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxformer.analysis.attention_maps import attention_maps
+from jaxformer.analysis.fonts import ADVICE
 from jaxformer.analysis.flops import training_flops_per_target_token
 from jaxformer.analysis.hardware import describe, summary, total_peak_flops
 from jaxformer.analysis.parameters import abstract_parameters, parameter_count, parameter_table
 from jaxformer.analysis.plots import draw_attention
 from jaxformer.config.errors import UserError
-from jaxformer.config.model import NoAttention, RnnConfig, Seq2SeqConfig, TransformerConfig
+from jaxformer.config.model import NoAttention, RnnConfig
 from jaxformer.config.training import NoAverage
 from jaxformer.config.translate import SearchConfig, TranslateConfig
 from jaxformer.data.batches import PairBatch, TranslationBatches, pair_batches
 from jaxformer.data.corpora import ParallelCorpus, Split, load_corpus
+from jaxformer.models.build import build
 from jaxformer.models.rnn import Rnn
 from jaxformer.models.seq2seq import Transformer
 from jaxformer.objectives import translation
@@ -44,26 +47,17 @@ SHOWN = 8
 """Sentences of the valid split that every validation writes out."""
 
 
-def build_model(config: Seq2SeqConfig, tokenizer: BpeTokenizer) -> Transformer | Rnn:
-    """The module that a configuration describes, for the tokens of a tokenizer."""
-    match config:
-        case TransformerConfig():
-            return Transformer(config, tokenizer.size, tokenizer.pad)
-        case RnnConfig():
-            return Rnn(config, tokenizer.size, tokenizer.pad)
-
-
 class TranslationTask:
     """What the training loop runs: steps over batches of sentence pairs, and validation by loss and BLEU."""
 
     def __init__(self, config: TranslateConfig, corpus: ParallelCorpus, tokenizer: BpeTokenizer) -> None:
         self.config, self.corpus, self.tokenizer = config, corpus, tokenizer
-        self.model = build_model(config.model, tokenizer)
+        self.model = build(config.model, tokenizer.size, tokenizer.pad)
         marks = {"pad": tokenizer.pad, "bos": tokenizer.bos, "eos": tokenizer.eos, "vocabulary": tokenizer.size}
         self.batches = TranslationBatches(_encode(corpus.train, tokenizer), config.batches, config.seed, **marks)
         self.mesh = make_mesh(config.mesh)
         self.place = partial(place, mesh=self.mesh)
-        self._optimizer = optimizer(config.optimization, config.steps, _width(config.model))
+        self._optimizer = optimizer(config.optimization, config.steps, config.model.width)
         abstract = jax.eval_shape(self._new_state)
         self.shardings = state_shardings(abstract, self.mesh)
         self.abstract = _laid_out(nn.unbox(abstract), self.shardings)
@@ -228,7 +222,7 @@ def load(path: Path, average: int = 1) -> Trained:
     """The best checkpoint of a run, or the mean of its last `average` ones. Raises UserError where there is no such run."""
     run = RunFolder(path)
     config, tokenizer = run.config(TranslateConfig), run.tokenizer()
-    model = build_model(config.model, tokenizer)
+    model = build(config.model, tokenizer.size, tokenizer.pad)
     abstract = nn.unbox(abstract_parameters(model))
     with Checkpoints(run.checkpoints_path, config.watch.keep) as checkpoints:
         step = checkpoints.best_step
@@ -258,7 +252,10 @@ def draw(trained: Trained, text: str, path: Path) -> str:
     if not trained.has_attention:
         raise UserError(f"the model of {trained.run.path} has no attention to draw; train one that has")
     maps = attention_maps(trained.model, trained.params, source, [t.bos, *target])
-    draw_attention(path, maps["cross"][-1], t.pieces(source), t.pieces([*target, t.eos]), f"{text} → {translated}")
+    pieces = t.pieces(source), t.pieces([*target, t.eos])
+    missing = draw_attention(path, maps["cross"][-1], *pieces, f"{text} → {translated}")
+    if missing:
+        print(f"no installed font has {missing}; {ADVICE}", file=sys.stderr)
     return translated
 
 
@@ -300,7 +297,3 @@ def _tokenizer(run: RunFolder, corpus: ParallelCorpus, config: TranslateConfig) 
         tokenizer = train_bpe([*corpus.train.sources, *corpus.train.targets], config.tokenizer)
         tokenizer.save(run.tokenizer_path)
     return run.tokenizer()
-
-
-def _width(config: Seq2SeqConfig) -> int:
-    return config.width

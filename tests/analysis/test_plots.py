@@ -29,7 +29,7 @@ def no_fonts(monkeypatch):
 def chinese_fonts(monkeypatch, tmp_path):
     """A machine with a font that has 女 and 孩, one that has 女 and x alone, and a file that is no font."""
     (tmp_path / "aaa.ttf").write_bytes(b"no font")
-    paths = [str(tmp_path / "aaa.ttf"), font(tmp_path / "few.ttf", "女x"), font(tmp_path / "more.ttf", "女孩")]
+    paths = [str(tmp_path / "aaa.ttf"), font(tmp_path / "few.ttf", " 女x"), font(tmp_path / "more.ttf", " 女孩")]
     monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: paths)
     return paths
 
@@ -114,6 +114,16 @@ def test_dollars_begin_no_formula(tmp_path, figures, no_fonts):
     axes = panels(figures[0])["mean of 3 heads"]
     texts = [*axes.get_xticklabels(), *axes.get_yticklabels(), figures[0]._suptitle]
     assert not any(text.get_parse_math() for text in texts)
+
+
+@pytest.mark.parametrize("title", ["a long title " * 20, "女孩 " + "女孩" * 60], ids=["latin", "chinese"])
+def test_a_long_title_stays_inside_the_picture(tmp_path, figures, chinese_fonts, title):
+    draw(tmp_path / "a.png", WEIGHTS[:1], title=title)
+    (figure,) = figures
+    figure.draw_without_rendering()
+    box, (width, height) = figure._suptitle.get_window_extent(), figure.get_size_inches() * figure.dpi
+    assert box.x0 >= 0 and box.x1 <= width and box.y1 <= height and box.height > 20
+    assert figure.get_suptitle().replace("\n", "").replace(" ", "") == title.replace(" ", "")
 
 
 def test_fonts_are_opened_only_for_what_the_own_one_lacks(monkeypatch):

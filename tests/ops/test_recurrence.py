@@ -213,10 +213,10 @@ def test_a_new_cell_is_a_new_object():
 
 
 def test_parameters_of_another_cell_are_refused():
-    with pytest.raises(ValueError, match=r"hidden_HgH of lstm must be \[H, 4 H\], got \(11, 33\)"):
+    with pytest.raises(ValueError, match=r"hidden_HgH of LSTM must be \[H, 4 H\], got \(11, 33\)"):
         scan(LSTM, parameters(GRU), normal(1, (T, D)))
 
 
 def test_a_state_of_another_cell_is_refused():
-    with pytest.raises(ValueError, match="state of lstm must hold 2 arrays, got 1"):
+    with pytest.raises(ValueError, match="state of LSTM must hold 2 arrays, got 1"):
         scan(LSTM, parameters(LSTM), normal(1, (T, D)), start(GRU))

@@ -1,0 +1,69 @@
+"""Transformers in JAX and Flax, from the formula for one head to a trained model.
+
+The names below are looked up when they are first used, so that `import jaxformer` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxformer.config.errors import UserError
+    from jaxformer.config.model import RnnConfig, TransformerConfig
+    from jaxformer.config.presets import preset
+    from jaxformer.decoding.beam import beam
+    from jaxformer.decoding.greedy import greedy
+    from jaxformer.models.build import build
+    from jaxformer.models.rnn import Rnn
+    from jaxformer.models.seq2seq import Transformer
+    from jaxformer.ops.attention import attention, attention_with_weights
+    from jaxformer.ops.attention.masks import Causal, Mask, Prefix, Segments, Valid, Window
+    from jaxformer.recipes.translate import load
+    from jaxformer.training.step import make_step
+
+_HOMES = {
+    "config.errors": ("UserError",),
+    "config.model": ("RnnConfig", "TransformerConfig"),
+    "config.presets": ("preset",),
+    "decoding.beam": ("beam",),
+    "decoding.greedy": ("greedy",),
+    "models.build": ("build",),
+    "models.rnn": ("Rnn",),
+    "models.seq2seq": ("Transformer",),
+    "ops.attention": ("attention", "attention_with_weights"),
+    "ops.attention.masks": ("Causal", "Mask", "Prefix", "Segments", "Valid", "Window"),
+    "recipes.translate": ("load",),
+    "training.step": ("make_step",),
+}
+
+__all__ = [
+    "Causal",
+    "Mask",
+    "Prefix",
+    "Rnn",
+    "RnnConfig",
+    "Segments",
+    "Transformer",
+    "TransformerConfig",
+    "UserError",
+    "Valid",
+    "Window",
+    "attention",
+    "attention_with_weights",
+    "beam",
+    "build",
+    "greedy",
+    "load",
+    "make_step",
+    "preset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"jaxformer.{home}"), name)
+    raise AttributeError(f"module 'jaxformer' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

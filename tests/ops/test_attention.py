@@ -1,0 +1,151 @@
+"""Attention against its definition in float64, against jax's own, and at the edges of floating point."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxformer.ops.attention import attention, attention_with_weights
+from jaxformer.ops.attention.additive import additive_weights
+from jaxformer.ops.attention.masks import Causal, Mask, Prefix
+from tests.parity.compare import assert_all_close, assert_close, normal
+
+B, T, S, H = 3, 7, 11, 5
+HEADS = [pytest.param(2, 2, id="multi-head"), pytest.param(6, 2, id="grouped"), pytest.param(6, 1, id="multi-query")]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Table(Mask):
+    """Any table of who may read whom."""
+
+    table_TS: np.ndarray = field(metadata={"rank": 2})
+
+    def __call__(self, t, s):
+        return jnp.asarray(self.table_TS)[t, s]
+
+
+def inputs(N, K, dtype=np.float32):
+    return normal(0, B, T, N, H, dtype=dtype), normal(1, B, S, K, H, dtype=dtype), normal(2, B, S, K, H, dtype=dtype)
+
+
+def allowed_at_random(least):
+    """A table [B, T, S] in which every query may read `least` keys or more."""
+    allowed_BTS = np.random.default_rng(3).random((B, T, S)) < 0.4
+    allowed_BTS[..., :least] = True
+    return allowed_BTS
+
+
+def one_by_one(q_BTNH, k_BSKH, v_BSKH, allowed_BTS):
+    """The definition in float64: the output, query by query and key by key, and the weights."""
+    (B, T, N, H), (_, S, K, _) = q_BTNH.shape, k_BSKH.shape
+    o_BTNH, weights_BNTS = np.zeros((B, T, N, H)), np.zeros((B, N, T, S))
+    for b, t, n in product(range(B), range(T), range(N)):
+        library = n // (N // K)
+        read = np.flatnonzero(allowed_BTS[b, t])
+        scores = np.array([np.dot(np.float64(q_BTNH[b, t, n]), k_BSKH[b, s, library]) / H**0.5 for s in read])
+        for s, score in zip(read, scores, strict=True):
+            weights_BNTS[b, n, t, s] = np.exp(score) / np.exp(scores).sum()
+            o_BTNH[b, t, n] += weights_BNTS[b, n, t, s] * v_BSKH[b, s, library]
+    return o_BTNH, weights_BNTS
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("N, K", HEADS)
+def test_values_are_those_of_the_definition(N, K):
+    """Some queries may read nothing here, and get zeros."""
+    q, k, v = inputs(N, K)
+    allowed_BTS = allowed_at_random(least=0)
+    allowed_BTS[1, 2] = False
+    assert_all_close(
+        jax.jit(attention_with_weights)(q, k, v, mask=Table(allowed_BTS)), one_by_one(q, k, v, allowed_BTS), 1e-6
+    )
+    assert_close(jax.jit(attention)(q, k, v), one_by_one(q, k, v, np.ones((B, T, S), bool))[0], 1e-6)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["everything", "masked"])
+@pytest.mark.parametrize("N, K", HEADS)
+def test_values_and_gradients_are_those_of_jax(N, K, masked):
+    allowed_BTS, weight = allowed_at_random(least=1) if masked else None, normal(4, B, T, N, H)
+
+    def ours(*qkv):
+        o_BTNH = attention(*qkv, mask=Table(allowed_BTS) if masked else None)
+        return (o_BTNH * weight).sum(), o_BTNH
+
+    def theirs(*qkv):
+        mask = allowed_BTS[:, None] if masked else None
+        o_BTNH = jax.nn.dot_product_attention(*qkv, mask=mask, implementation="xla")
+        return (o_BTNH * weight).sum(), o_BTNH
+
+    both = [jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2), has_aux=True))(*inputs(N, K)) for f in (ours, theirs)]
+    assert_all_close(*both, 2e-6)
+
+
+def test_a_query_that_may_read_nothing_gets_zeros_and_gives_no_gradient():
+    q, k, v = inputs(2, 2)
+    allowed_BTS = allowed_at_random(least=1)
+    allowed_BTS[1] = False
+    allowed_BTS[2, 3] = False
+
+    def weighed(*qkv):
+        o_BTNH, weights_BNTS = attention_with_weights(*qkv, mask=Table(allowed_BTS))
+        return (o_BTNH * normal(4, *o_BTNH.shape)).sum() + (weights_BNTS**2).sum(), (o_BTNH, weights_BNTS)
+
+    gradients, (o_BTNH, weights_BNTS) = jax.jit(jax.grad(weighed, argnums=(0, 1, 2), has_aux=True))(q, k, v)
+    assert not o_BTNH[1].any() and not o_BTNH[2, 3].any() and not weights_BNTS[1].any()
+    for gradient in gradients:
+        assert np.isfinite(gradient).all() and not gradient[1].any() and gradient[0].any()
+    assert not gradients[0][2, 3].any()
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["everything", "masked"])
+def test_huge_scores_neither_overflow_nor_spoil_gradients(masked):
+    """Scores of ±1e6: every query reads the one key of its largest score, also where a hidden key has a larger one."""
+    q, k, v = inputs(2, 2)
+    q, k = 1e3 * q, 1e3 * k
+    allowed_BTS = allowed_at_random(least=1) if masked else np.ones((B, T, S), bool)
+    mask = Table(allowed_BTS) if masked else None
+    scores_BNTS = np.where(allowed_BTS[:, None], np.einsum("btnh,bsnh->bnts", q, k), -np.inf)
+    o_BTNH = jax.jit(attention)(q, k, v, mask=mask)
+    best_BNT = scores_BNTS.argmax(-1)
+    for n in range(2):
+        assert_close(o_BTNH[:, :, n], np.take_along_axis(v[:, :, n], best_BNT[:, n, :, None], axis=1), 1e-6)
+    gradients = jax.jit(jax.grad(lambda *qkv: attention(*qkv, mask=mask).sum(), argnums=(0, 1, 2)))(q, k, v)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_half_precision_sums_and_softmax_run_in_float32():
+    q, k, v = (jnp.asarray(x, jnp.bfloat16) for x in inputs(6, 2))
+    o_BTNH, weights_BNTS = jax.jit(attention_with_weights)(q, k, v)
+    wide = [np.asarray(x, np.float32) for x in (q, k, v)]
+    expected_o, expected_weights = one_by_one(*wide, np.ones((B, T, S), bool))
+    assert o_BTNH.dtype == jnp.bfloat16 and weights_BNTS.dtype == jnp.float32
+    assert_close(weights_BNTS, expected_weights, 1e-6)
+    assert_close(o_BTNH, expected_o, 2.0**-7)
+
+
+def test_queries_stand_where_they_are_said_to():
+    """The last three queries alone, at their positions, read what they read among all."""
+    q, k, v = inputs(2, 2)
+    read = jax.jit(partial(attention, mask=Causal() & Prefix(np.array([S, 3, 5]))))
+    assert_close(read(q[:, 4:], k, v, query_positions_T=np.arange(4, T)), read(q, k, v)[:, 4:], 1e-6)
+
+
+def test_heads_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="multiple of key/value heads, got 5 and 2"):
+        attention(normal(0, B, T, 5, H), normal(1, B, S, 2, H), normal(2, B, S, 2, H))
+
+
+def test_additive_weights_are_those_of_the_definition():
+    A = 13
+    query_A, keys_SA, v_A = normal(0, A), normal(1, S, A), normal(2, A)
+    mask_S = np.arange(S) % 3 != 1
+    scores_S = np.tanh(np.float64(query_A) + keys_SA) @ v_A
+    expected_S = np.where(mask_S, np.exp(scores_S), 0) / np.exp(scores_S)[mask_S].sum()
+    weights = partial(jax.jit(additive_weights), query_A, keys_SA)
+    assert_close(weights(v_A, mask_S), expected_S, 1e-6)
+    assert np.all(np.asarray(weights(1e6 * v_A, mask_S))[~mask_S] == 0)
