@@ -5,7 +5,6 @@ matplotlib is imported late, so that a benchmark can be described without it, an
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,17 +93,17 @@ def _label_ends(axis: "Axes", lines: Mapping[str, Line], points: float) -> None:
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Moves heights apart until neighbours are `gap` from each other, in their order and about their own middle."""
+    """The nearest heights, by least squares, in the same order and at least `gap` apart.
+
+    Less i·gap, they need only be in order: isotonic regression, which pools neighbours that are not.
+    """
     order = np.argsort(heights, kind="stable")
-    moved = np.asarray(heights, float)[order]
-    for _ in range(len(moved) * len(moved)):
-        tight = [(i, j) for i, j in pairwise(range(len(moved))) if moved[j] - moved[i] < gap - 1e-6]
-        if not tight:
-            break
-        for i, j in tight:
-            push = max(0.0, gap - (moved[j] - moved[i])) / 2
-            moved[i] -= push
-            moved[j] += push
-    result = np.empty_like(moved)
-    result[order] = moved
-    return result.tolist()
+    pools: list[list[float]] = []
+    for i, height in enumerate(np.asarray(heights, float)[order]):
+        pools.append([height - gap * i])
+        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    level = np.concatenate([np.full(len(pool), np.mean(pool)) for pool in pools])
+    moved = np.empty(len(heights))
+    moved[order] = level + gap * np.arange(len(heights))
+    return moved.tolist()

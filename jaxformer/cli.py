@@ -32,21 +32,21 @@ Positional = tyro.conf.Positional
 class TrainTranslate:
     """Train an encoder-decoder to translate, then score it on the test split.
 
-    Any field may be written --any.field value, --any.field=value or any.field=value. A choice among objects is written as one:
-    --model NAME, --optimization.schedule "Cosine(peak=0.001)", --model.position Learned. Running the same command again goes on with
-    the run in --out.
+    Any field may be written --any.field value, --any.field=value or any.field=value. A choice among objects is written
+    as one: --model NAME, --optimization.schedule "Cosine(peak=0.001)", --model.position Learned. Running the same
+    command again goes on with the run in --out.
     """
 
     config: Annotated[TranslateConfig, Option(name="")]
     out: Path | None = None
-    """The run folder; runs/translate-DATA-SOURCE-TARGET-MODEL where none is given."""
+    """The run folder; where none is given, runs/translate-DATA-SOURCE-TARGET-MODEL."""
     until: int | None = None
     """Pause the run after this step; the same command without it goes on."""
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """BLEU and chrF of a run on held-out text, with sacreBLEU's signatures; all references of a repeated source count."""
+    """BLEU and chrF of a run on held-out text, with signatures; all references of a repeated source count."""
 
     run: Positional[Path]
     """A run folder."""
@@ -95,7 +95,6 @@ def train_translate(arguments: Sequence[str]) -> int:
     _check_names(rest, [*dict(fields(config)), "out", "until"])
     asked = _parse(TrainTranslate, rest, "train translate", TrainTranslate(config))
     out = asked.out or default_folder(asked.config)
-    _prefer_huge_pages()
     from jaxformer.recipes.translate import finish, train
     from jaxformer.training.loop import Interrupted
 
@@ -161,11 +160,12 @@ def bench(arguments: Sequence[str]) -> int:
     files = [path for path in sorted(folder.glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
     names = {path.stem.replace("_", "-"): path.stem for path in files}
     if not names:
-        raise UserError(f"no benchmarks in {folder}; they come with the repository: clone it and pip install -e . there")
+        raise UserError(
+            f"no benchmarks in {folder}; they come with the repository: clone it and pip install -e . there"
+        )
     if not arguments or arguments[0] not in names:
         given = arguments[0] if arguments else "nothing"
         raise UserError(f"bench needs the name of a benchmark, got {given}; there are {', '.join(names)}")
-    _prefer_huge_pages()
     sys.path.insert(0, str(folder.parent))
     sys.argv = [f"jaxformer bench {arguments[0]}", *arguments[1:]]
     runpy.run_module(f"benchmarks.{names[arguments[0]]}", run_name="__main__")
@@ -185,6 +185,8 @@ COMMANDS: dict[tuple[str, ...], tuple[Command, str]] = {
 
 def main() -> None:
     """The `jaxformer` command."""
+    if sys.argv[1:2] in (["train"], ["bench"]) and "--help" not in sys.argv:
+        _prefer_huge_pages()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -277,7 +279,9 @@ def _standard_input() -> list[str]:
     try:
         return [line.rstrip("\r\n") for line in sys.stdin]
     except UnicodeDecodeError as error:
-        raise UserError(f"standard input must be UTF-8, got byte {error.object[error.start]:#04x}; convert it first") from None
+        raise UserError(
+            f"standard input must be UTF-8, got byte {error.object[error.start]:#04x}; convert it first"
+        ) from None
 
 
 TUNABLES = "GLIBC_TUNABLES"
@@ -286,8 +290,9 @@ TUNABLES = "GLIBC_TUNABLES"
 def _prefer_huge_pages() -> None:
     """Starts this process over with glibc asking for huge pages, where it does not yet.
 
-    XLA on a CPU takes its temporaries from malloc and gives them back at every step, and the kernel then clears thousands of small
-    pages again; a training step was measured to take half the time with large ones. glibc reads the setting only as a process begins.
+    XLA on a CPU takes its temporaries from malloc and gives them back at every step, and the kernel then clears
+    thousands of small pages again; a training step was measured to take half the time with large ones. glibc reads the
+    setting only as a process begins.
     """
     setting = "glibc.malloc.hugetlb=1"
     if not sys.platform.startswith("linux") or "glibc.malloc.hugetlb" in os.environ.get(TUNABLES, ""):

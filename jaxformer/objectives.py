@@ -25,8 +25,9 @@ Objective = Callable[[Any, Any, Array | None], Total]
 def translation(model: nn.Module, smoothing: float = 0.0, z_weight: float = 0.0) -> Objective:
     """Teacher forcing: every target token from the source and the target tokens before it.
 
-    A batch has source_BS and target_BT int32, the target with begin and end marks; padding costs nothing. The model has an attribute
-    `pad` and a method `features`. Source: Sutskever et al. 2014, eq. 2; smoothing and z-loss as in `ops.losses`.
+    A batch has source_BS and target_BT int32, the target with begin and end marks; padding costs nothing. The model has
+    an attribute `pad` and a method `features`. Source: Sutskever et al. 2014, eq. 2; smoothing and z-loss as in
+    `ops.losses`.
     """
 
     def total(params: Any, batch: Any, key: Array | None) -> Total:
@@ -35,7 +36,7 @@ def translation(model: nn.Module, smoothing: float = 0.0, z_weight: float = 0.0)
         x_BTD, w_VD = model.apply(params, batch.source_BS, inputs_BT, method="features", rngs=rngs)
         labels_N = labels_BT.reshape(-1)
         counted_N = labels_N != model.pad  # pyright: ignore[reportAttributeAccessIssue]
-        costs = linear_cross_entropy(
+        costs: Any = linear_cross_entropy(
             x_BTD.reshape(-1, x_BTD.shape[-1]), w_VD, labels_N, counted_N, smoothing, z_weight
         )
         return Total(costs, jnp.sum(counted_N, dtype=jnp.float32))

@@ -68,9 +68,7 @@ def training_flops(config: Any, vocabulary: int, source_length: float, target_le
     return {part: TRAINING * count for part, count in forward.items()}
 
 
-def training_flops_per_target_token(
-    config: Any, vocabulary: int, source_length: float, target_length: float
-) -> float:
+def training_flops_per_target_token(config: Any, vocabulary: int, source_length: float, target_length: float) -> float:
     """Operations of training per predicted token, the work on its share of the source included.
 
     Times the predicted tokens a second this is the rate of useful work; divided by the devices' peak, the model FLOP

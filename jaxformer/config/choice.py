@@ -24,7 +24,9 @@ def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def alternatives(hint: Any) -> dict[str, type]:
     """The dataclasses that a field may hold, by name, where it may hold more than one."""
-    kinds = {kind.__name__: kind for kind in get_args(hint) if dataclasses.is_dataclass(kind) and isinstance(kind, type)}
+    kinds = {
+        kind.__name__: kind for kind in get_args(hint) if dataclasses.is_dataclass(kind) and isinstance(kind, type)
+    }
     return kinds if len(kinds) > 1 else {}
 
 
@@ -34,7 +36,12 @@ def parse_choice(path: str, hint: Any, text: str) -> Any:
     Raises UserError, with what may be chosen, for anything else; nothing but literal arguments is ever evaluated.
     """
     kinds = alternatives(hint)
-    if hint == Seq2SeqConfig and text.isascii() and text.replace("-", "").replace("_", "").isalnum() and text not in kinds:
+    if (
+        hint == Seq2SeqConfig
+        and text.isascii()
+        and text.replace("-", "").replace("_", "").isalnum()
+        and text not in kinds
+    ):
         return preset(text)
     try:
         call = ast.parse(text, mode="eval").body
@@ -61,8 +68,8 @@ def replace_at(config: Any, path: str, value: Any) -> Any:
 def choose(config: Any, arguments: list[str]) -> tuple[Any, list[str]]:
     """Takes the choices among command-line arguments: (config with them made, the arguments left for its plain fields).
 
-    An argument may be written `--any.field value`, `--any.field=value` or `any.field=value`. Choices are made in the order given, so
-    one inside another follows it. Raises UserError for an unknown field, with the nearest known one.
+    An argument may be written `--any.field value`, `--any.field=value` or `any.field=value`. Choices are made in the
+    order given, so one inside another follows it. Raises UserError for an unknown field, with the nearest known one.
     """
     left: list[str] = []
     rest = iter(_split(arguments))
@@ -91,7 +98,11 @@ def _split(arguments: list[str]) -> Iterator[str]:
     """Every option and every value as a token of its own."""
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if equals and name.removeprefix("--").replace(".", "").replace("_", "").replace("-", "").isalnum() and " " not in name:
+        if (
+            equals
+            and name.removeprefix("--").replace(".", "").replace("_", "").replace("-", "").isalnum()
+            and " " not in name
+        ):
             yield "--" + name.removeprefix("--")
             yield value
         else:

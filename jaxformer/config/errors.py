@@ -4,6 +4,6 @@
 class UserError(Exception):
     """Input that a person can mend.
 
-    The message is a single line: what is wrong, the value seen, what is allowed, and how to mend it. The command line prints it
-    without a traceback and leaves with exit code 2 (wrong usage or input); everything else is exit code 1.
+    The message is a single line: what is wrong, the value seen, what is allowed, and how to mend it. The command line
+    prints it without a traceback and leaves with exit code 2 (wrong usage or input); everything else is exit code 1.
     """

@@ -1,4 +1,6 @@
-"""The parts a model is put together from, and the presets. Plain data: the mathematics is in `ops`, the weights in `nn`."""
+"""The parts a model is put together from, and the presets. Plain data: the mathematics is in `ops`, the weights in
+`nn`.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Sinusoidal:
-    """Fixed sines and cosines of geometrically growing wavelength, added to the embeddings (Vaswani et al. 2017, §3.5)."""
+    """Sines and cosines of geometrically growing wavelength, added to the embeddings (Vaswani et al. 2017, §3.5)."""
 
     base: float = 10_000.0
     """Ratio between the longest and the shortest wavelength."""
@@ -47,10 +49,12 @@ Placement = PreNorm | PostNorm
 
 @dataclass(frozen=True)
 class Layers:
-    """How a stack of equal layers is laid out for the compiler. Parameters and results are the same for every choice."""
+    """How a stack of equal layers is laid out for the compiler. Parameters and results are the same for all."""
 
     unroll: bool = False
-    """Write every layer out, which runs a little faster and compiles more slowly, instead of scanning one compiled layer."""
+    """Write every layer out, which runs a little faster and compiles more slowly, instead of scanning one compiled
+    layer.
+    """
     remat: bool = False
     """Keep only the layers' inputs for the backward pass and compute the rest again."""
 
@@ -138,7 +142,9 @@ class NoAttention:
 
 @dataclass(frozen=True)
 class Bahdanau:
-    """The decoder scores every encoder state against its own before each step: v · tanh(W s + U h) (Bahdanau et al. 2015)."""
+    """The decoder scores every encoder state against its own before each step: v · tanh(W s + U h) (Bahdanau et al.
+    2015).
+    """
 
     width: int = 128
     """Width of the scoring layer."""
@@ -164,7 +170,9 @@ class RnnConfig:
         _at_least_one(self, "embedding", "width", "layers")
         _is_probability(self, "dropout")
         if self.width % 2 and isinstance(self.attention, Bahdanau):
-            raise ValueError(f"width must be even, the encoder reads both ways with half of it each, got width={self.width}")
+            raise ValueError(
+                f"width must be even, the encoder reads both ways with half of it each, got width={self.width}"
+            )
 
 
 Seq2SeqConfig = TransformerConfig | RnnConfig

@@ -25,7 +25,9 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Wsd:
-    """Warm-up, a stable plateau, then linear decay to zero (Hu et al. 2024); only the decay need know where the run ends."""
+    """Warm-up, a stable plateau, then linear decay to zero (Hu et al. 2024); only the decay need know where the run
+    ends.
+    """
 
     peak: float = 3e-3
     warmup: int = 400

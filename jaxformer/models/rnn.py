@@ -17,11 +17,12 @@ from jaxformer.ops.recurrence import State
 
 
 class RnnCache(NamedTuple):
-    """What decoding remembers: every layer's state [B, H], and the source's vectors and padding where the decoder has attention."""
+    """What decoding remembers."""
 
     states: tuple[State, ...]
-    memory_BSM: Array | None
-    valid_BS: Array | None
+    """Every layer's, of arrays [B, H]."""
+    source: tuple[Array, Array] | None
+    """Where the decoder has attention, the source's vectors [B, S, M] and which of them are no padding, bool [B, S]."""
 
     def select(self, rows_R: Array) -> "RnnCache":
         """The cache of these batch rows, in this order; a row may be asked for several times."""
@@ -35,9 +36,9 @@ class RnnCache(NamedTuple):
 class Rnn(nn.Module):
     """Source tokens and the target so far → logits of the next target token. The same contract as `Transformer`.
 
-    Without attention the encoder reads the source backwards and hands over its last states (Sutskever et al. 2014). With attention it
-    reads both ways and the decoder's first layer looks at all its vectors before each step (Bahdanau et al. 2015); the layers above
-    see what was read there (Wu et al. 2016, §3).
+    Without attention the encoder reads the source backwards and hands over its last states (Sutskever et al. 2014).
+    With attention it reads both ways and the decoder's first layer looks at all its vectors before each step (Bahdanau
+    et al. 2015); the layers above see what was read there (Wu et al. 2016, §3).
     """
 
     config: RnnConfig
@@ -63,7 +64,9 @@ class Rnn(nn.Module):
         return logits(*self.features(source_BS, target_BT))
 
     def features(self, source_BS: Array, target_BT: Array) -> tuple[Array, Array]:
-        """The last vectors [B, T, D] and the output matrix [V, D], whose product the logits are: a loss need not hold them all."""
+        """The last vectors [B, T, D] and the output matrix [V, D], whose product the logits are: a loss need not hold
+        them all.
+        """
         return self._decode(target_BT, self.encode(source_BS))[0], self.embedding.table_VD
 
     def attention_maps(self, source_BS: Array, target_BT: Array) -> dict[str, Array]:
@@ -98,18 +101,20 @@ class Rnn(nn.Module):
             states.append(state)
             x_BSD = self.dropout(h_BSH)
         if isinstance(self.config.attention, Bahdanau):
-            return RnnCache(tuple(states), x_BSD, valid_BS)
-        return RnnCache(tuple(states), None, None)
+            return RnnCache(tuple(states), (x_BSD, valid_BS))
+        return RnnCache(tuple(states), None)
 
     def _decode(self, target_BT: Array, cache: RnnCache) -> tuple[Array, RnnCache, Array | None]:
         x_BTD = self.dropout(self.embedding(target_BT))
         seen, weights_BTS, states = [], None, []
         for decoder, state in zip(self.decoders, cache.states, strict=True):
-            if isinstance(decoder, AttentiveLayer):
-                h_BTH, seen_BTM, weights_BTS, state = decoder(x_BTD, state, cache.memory_BSM, cache.valid_BS)
+            if isinstance(decoder, RecurrentLayer):
+                h_BTH, state = decoder(jnp.concatenate([x_BTD, *seen], axis=-1), state)
+            elif cache.source is not None:
+                h_BTH, seen_BTM, weights_BTS, state = decoder(x_BTD, state, *cache.source)
                 seen = [seen_BTM]
             else:
-                h_BTH, state = decoder(jnp.concatenate([x_BTD, *seen], axis=-1), state)
+                raise ValueError("a decoder with attention needs a cache that has read the source, got one without it")
             states.append(state)
             x_BTD = self.dropout(h_BTH)
         x_BTD = self.dropout(self.readout(jnp.concatenate([x_BTD, *seen], axis=-1)))

@@ -20,7 +20,9 @@ from jaxformer.ops.attention.masks import Causal, Valid
 
 
 class TransformerCache(NamedTuple):
-    """What decoding remembers: every layer's keys and values [L, B, ...], the source's padding, and the next token's position."""
+    """What decoding remembers: every layer's keys and values [L, B, ...], the source's padding, and the next token's
+    position.
+    """
 
     layers: LayerCache
     source_mask: Valid
@@ -67,11 +69,15 @@ class Transformer(nn.Module):
         return logits(*self.features(source_BS, target_BT))
 
     def features(self, source_BS: Array, target_BT: Array) -> tuple[Array, Array]:
-        """The last vectors [B, T, D] and the output matrix [V, D], whose product the logits are: a loss need not hold them all."""
+        """The last vectors [B, T, D] and the output matrix [V, D], whose product the logits are: a loss need not hold
+        them all.
+        """
         return self._forward(source_BS, target_BT)[0], self.output_VD
 
     def attention_maps(self, source_BS: Array, target_BT: Array) -> dict[str, Array]:
-        """Attention weights float32 [layers, batch, heads, query, key] of a `recording` model: "encoder", "decoder", "cross"."""
+        """Attention weights float32 [layers, batch, heads, query, key] of a `recording` model: "encoder", "decoder",
+        "cross".
+        """
         _, encoder_LBNSS, (decoder_LBNTT, cross_LBNTS) = self._forward(source_BS, target_BT)
         return {"encoder": encoder_LBNSS, "decoder": decoder_LBNTT, "cross": cross_LBNTS}
 
@@ -102,7 +108,9 @@ class Transformer(nn.Module):
         masks = (Causal(), cache.source_mask)
         x_BTD, (layers, _) = self.decoder(x_BTD, cache.layers, memory_BSD, masks, positions_T)
         x_BTD = self.decoder_norm(x_BTD)
-        return logits(x_BTD, self.output_VD), cache._replace(layers=layers, position=cache.position + target_BT.shape[1])
+        return logits(x_BTD, self.output_VD), cache._replace(
+            layers=layers, position=cache.position + target_BT.shape[1]
+        )
 
     def _forward(self, source_BS: Array, target_BT: Array) -> tuple[Array, Any, Any]:
         memory_BSD, mask, encoder_record = self._encode(source_BS)

@@ -88,9 +88,11 @@ class DecoderBlock(nn.Module):
     ) -> tuple[Array, tuple[LayerCache | None, Any]]:
         """x, then the cache with x's tokens added (None where none was given) and the records of both attentions.
 
-        `masks` are for the target itself and for the source. x's tokens stand at `positions_T`; a cache holds what stood before them.
-        The source's keys and values are read from the cache, or computed from `memory_BSD` and cached where it has none yet.
+        `masks` are for the target itself and for the source. x's tokens stand at `positions_T`; a cache holds what
+        stood before them. The source's keys and values are read from the cache, or computed from `memory_BSD` and
+        cached where it has none yet.
         """
+
         def read_self(h_BTD: Array) -> tuple[Array, Any]:
             own = self.self_attention.keys_values(h_BTD)
             if cache is not None:
@@ -101,6 +103,8 @@ class DecoderBlock(nn.Module):
         def read_source(h_BTD: Array) -> tuple[Array, Any]:
             source = cache.source if cache is not None else None
             if source is None:
+                if memory_BSD is None:
+                    raise ValueError("a decoder needs the source's vectors, or a cache that has read them; got neither")
                 source = self.cross_attention.keys_values(memory_BSD)
             y_BTD, record = self.cross_attention(h_BTD, source, masks[1])
             return y_BTD, (source, record)

@@ -13,10 +13,11 @@ from jaxformer.ops.positions import sinusoid
 
 
 class Embedding(nn.Module):
-    """One table of V vectors of width D, read as embeddings and, where tied, as the output projection (Press & Wolf 2017).
+    """One table of V vectors of width D, read as embeddings and, where tied, as the output projection (Press & Wolf
+    2017).
 
-    Entries start with variance 1/D and are read times √D, so that embeddings have the size of the positions added to them and the
-    tied logits start near variance 1 (Vaswani et al. 2017, §3.4).
+    Entries start with variance 1/D and are read times √D, so that embeddings have the size of the positions added to
+    them and the tied logits start near variance 1 (Vaswani et al. 2017, §3.4).
     """
 
     vocabulary: int
@@ -50,7 +51,9 @@ def _(position: Sinusoidal, module: nn.Module, x_BTD: Array, positions_T: Array)
 @add_position.register
 def _(position: Learned, module: nn.Module, x_BTD: Array, positions_T: Array) -> Array:
     if positions_T.shape[0] > position.length:
-        raise ValueError(f"a sequence must fit the {position.length} learned positions, got length {positions_T.shape[0]}")
+        raise ValueError(
+            f"a sequence must fit the {position.length} learned positions, got length {positions_T.shape[0]}"
+        )
     table_LD = normal(module, "position", 1.0, (position.length, x_BTD.shape[-1]), ("position", "embed"))
     return x_BTD + jnp.take(table_LD, positions_T, axis=0).astype(x_BTD.dtype)
 
@@ -66,5 +69,7 @@ class Positions(nn.Module):
 
 
 def logits(x_BTD: Array, w_VD: Array) -> Array:
-    """How likely each token is next, float32 [B, T, V]: x wᵀ with one vector per token, the embeddings' own where they are tied."""
+    """How likely each token is next, float32 [B, T, V]: x wᵀ with one vector per token, the embeddings' own where they
+    are tied.
+    """
     return jnp.einsum("btd,vd->btv", x_BTD, w_VD.astype(x_BTD.dtype), preferred_element_type=jnp.float32)

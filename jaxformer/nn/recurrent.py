@@ -25,7 +25,9 @@ def cell_of(config: CellConfig) -> Cell:
 
 
 def recurrent_weights(module: nn.Module, cell: Cell, inputs: int, width: int, dtype: Any) -> Recurrent:
-    """Declares one layer's parameters, rounded to the compute type. Every gate is initialised as a matrix of its own size."""
+    """Declares one layer's parameters, rounded to the compute type. Every gate is initialised as a matrix of its own
+    size.
+    """
 
     def gates(name: str, rows: int) -> Array:
         w_DgH = weight(module, name, (rows, cell.gates, width), ("embed", "gates", "hidden"))
@@ -57,8 +59,8 @@ class RecurrentLayer(nn.Module):
 class AttentiveLayer(nn.Module):
     """A layer that before each step looks at a memory, guided by its state, and reads what it saw beside its input.
 
-    x [B, T, D] and memory [B, S, M] → outputs [B, T, H], what was read [B, T, M], its weights [B, T, S], and the final state.
-    Source: Bahdanau et al. 2015, §3.1.
+    x [B, T, D] and memory [B, S, M] → outputs [B, T, H], what was read [B, T, M], its weights [B, T, S], and the final
+    state. Source: Bahdanau et al. 2015, §3.1.
     """
 
     cell: Cell

@@ -6,10 +6,12 @@ from jax import Array
 
 
 def dropout(key: Array, x: Array, rate: float) -> Array:
-    """x with each element set to zero with probability `rate` and the others divided by what is kept (Srivastava et al. 2014).
+    """x with each element set to zero with probability `rate` and the others divided by what is kept (Srivastava et al.
+    2014).
 
-    Each element spends 8 random bits instead of 32, since drawing them is what dropout costs; the rate is therefore rounded to a
-    multiple of 1/256, and the division uses the rounded one, so the mean is kept exactly. Rates that round to 0 return x.
+    Each element spends 8 random bits instead of 32, since drawing them is what dropout costs; the rate is therefore
+    rounded to a multiple of 1/256, and the division uses the rounded one, so the mean is kept exactly. Rates that round
+    to 0 return x.
     """
     dropped = round(rate * 256)
     if not dropped:

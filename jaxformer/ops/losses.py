@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 
 CHUNK = 256
-"""Tokens whose logits exist at a time. A few hundred keep the products efficient and the logits in a CPU core's cache."""
+"""Tokens whose logits exist at a time. A few hundred keep the products efficient and the logits in a CPU core's cache.
+"""
 
 
 class TokenLoss(NamedTuple):
@@ -25,8 +26,8 @@ class TokenLoss(NamedTuple):
 def cross_entropy(logits_V: Array, label: Array, smoothing: float = 0.0, z_weight: float = 0.0) -> TokenLoss:
     """The cost of logits for the label (int32); over the last axis, leading axes are kept.
 
-    Label smoothing mixes the target with the uniform distribution over all V entries (Szegedy et al. 2016, §7). The z-loss adds
-    z_weight · log²Σexp(logits), which keeps the logits from drifting (Chowdhery et al. 2022, §5).
+    Label smoothing mixes the target with the uniform distribution over all V entries (Szegedy et al. 2016, §7). The
+    z-loss adds z_weight · log²Σexp(logits), which keeps the logits from drifting (Chowdhery et al. 2022, §5).
     """
     logits_V = logits_V.astype(jnp.float32)
     log_total = jax.nn.logsumexp(logits_V, axis=-1)
@@ -39,7 +40,9 @@ def cross_entropy(logits_V: Array, label: Array, smoothing: float = 0.0, z_weigh
     return TokenLoss(loss, log_total - target, (target >= jnp.max(logits_V, axis=-1)).astype(jnp.float32))
 
 
-def _summed(x_TD: Array, w_VD: Array, labels_T: Array, counted_T: Array, smoothing: float, z_weight: float) -> TokenLoss:
+def _summed(
+    x_TD: Array, w_VD: Array, labels_T: Array, counted_T: Array, smoothing: float, z_weight: float
+) -> TokenLoss:
     """The definition of `linear_cross_entropy`, all tokens at once."""
     logits_TV = jnp.einsum("td,vd->tv", x_TD, w_VD.astype(x_TD.dtype), preferred_element_type=jnp.float32)
     costs = cross_entropy(logits_TV, labels_T, smoothing, z_weight)
@@ -58,9 +61,10 @@ def linear_cross_entropy(
 ) -> TokenLoss:
     """Sums over tokens of `cross_entropy` of the logits x wᵀ, which never exist for more than `chunk` tokens.
 
-    x_TD [T, D] of any floating type, w_VD [V, D] float32, labels_T int32, counted_T bool: a token that does not count adds nothing.
-    Only `loss` has a gradient. It is computed together with the value, chunk by chunk, while the logits are at hand: the loss is the
-    last thing computed, so its gradient is known up to a factor before the backward pass begins.
+    x_TD [T, D] of any floating type, w_VD [V, D] float32, labels_T int32, counted_T bool: a token that does not count
+    adds nothing. Only `loss` has a gradient. It is computed together with the value, chunk by chunk, while the logits
+    are at hand: the loss is the last thing computed, so its gradient is known up to a factor before the backward pass
+    begins.
     """
     chunks = _chunks(chunk, x_TD, labels_T, counted_T)
 

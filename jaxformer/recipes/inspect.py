@@ -51,10 +51,16 @@ def _print(title: str, config: TranslateConfig, vocabulary: int, tokens: int, le
     model = build(config.model, vocabulary)
     abstract = abstract_parameters(model)
     rows = parameter_table(abstract)
-    console.print(_table(f"{title}: parameters", ("name", "shape", "axes", "count"), [
-        (row.path, " x ".join(map(str, row.shape)), ", ".join(str(axis) for axis in row.axes), f"{row.count:,}")
-        for row in rows
-    ]))
+    console.print(
+        _table(
+            f"{title}: parameters",
+            ("name", "shape", "axes", "count"),
+            [
+                (row.path, " x ".join(map(str, row.shape)), ", ".join(str(axis) for axis in row.axes), f"{row.count:,}")
+                for row in rows
+            ],
+        )
+    )
     totals = [(name, f"{count:,}") for name, count in group_totals(rows).items()]
     totals += [("without embeddings", f"{non_embedding_count(rows):,}"), ("all", f"{parameter_count(rows):,}")]
     console.print(_table("totals", ("part", "count"), totals))

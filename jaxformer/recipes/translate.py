@@ -13,11 +13,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxformer.analysis.attention_maps import attention_maps
-from jaxformer.analysis.fonts import ADVICE
 from jaxformer.analysis.flops import training_flops_per_target_token
+from jaxformer.analysis.fonts import ADVICE
 from jaxformer.analysis.hardware import describe, summary, total_peak_flops
 from jaxformer.analysis.parameters import abstract_parameters, parameter_count, parameter_table
 from jaxformer.analysis.plots import draw_attention
@@ -92,12 +91,15 @@ class TranslationTask:
         sources, references = self.corpus.valid.references()
         count = self.config.watch.sentences
         hypotheses = self._greedy(params, sources[:count])
-        bleu = score(hypotheses, references[:count], self.config.target).bleu.score
+        scores = score(hypotheses, references[:count], self.config.target)
+        bleu = (scores.bleu_lowercase if self.config.tokenizer.lowercase else scores.bleu).score
         shown = zip(sources[:SHOWN], hypotheses, references, strict=False)
         self._samples(step, "".join(f"source     {s}\ntranslated {h}\nreference  {r[0]}\n\n" for s, h, r in shown))
         accuracy = float(total.costs.correct / total.tokens)
         metrics = {"valid_loss": nll, "valid_accuracy": accuracy, "valid_bleu": bleu}
-        return Validation(metrics, bleu, f"valid loss {nll:.4f}, perplexity {math.exp(nll):.2f}, BLEU {bleu:.2f} (greedy)")
+        return Validation(
+            metrics, bleu, f"valid loss {nll:.4f}, perplexity {math.exp(nll):.2f}, BLEU {bleu:.2f} (greedy)"
+        )
 
     def write_samples_to(self, run: RunFolder) -> None:
         """Let every validation leave its sample translations in the run."""
@@ -114,17 +116,17 @@ class TranslationTask:
         params = self.model.init(init, tokens, tokens)
         return new_state(params, self._optimizer, self.config.optimization.average, run)
 
-    def _abstract_batch(self, rows: int, length: int) -> PairBatch:
+    def _abstract_batch(self, rows: int, length: int) -> Any:
         shapes = (rows, length), (rows, length + 1)
-        batch = PairBatch(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes))
+        batch: Any = PairBatch(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes))  # pyright: ignore[reportArgumentType]
         return _laid_out(batch, batch_shardings(batch, self.mesh))
 
 
 def train(config: TranslateConfig, out: Path, until: int | None = None) -> Path:
     """Train in the run folder `out`, or go on with the run that is there; returns the folder.
 
-    `until` pauses the run after that step. Raises UserError for input that a person can mend, before anything is written; Interrupted
-    on Ctrl-C or SIGTERM, with everything saved.
+    `until` pauses the run after that step. Raises UserError for input that a person can mend, before anything is
+    written; Interrupted on Ctrl-C or SIGTERM, with everything saved.
     """
     corpus = load_corpus(config.data, config.source, config.target)
     run = RunFolder(out)
@@ -140,7 +142,10 @@ def train(config: TranslateConfig, out: Path, until: int | None = None) -> Path:
         began = time.perf_counter()
         task.compile()
         shapes = ", ".join(f"{rows}x{length}" for rows, length in task.batches.shapes)
-        print(f"compiled   {len(task.batches.shapes)} shapes ({shapes}) in {time.perf_counter() - began:.1f} s", flush=True)
+        print(
+            f"compiled   {len(task.batches.shapes)} shapes ({shapes}) in {time.perf_counter() - began:.1f} s",
+            flush=True,
+        )
         until = config.steps if until is None else min(until, config.steps)
         journal = Journal(run)
         try:
@@ -172,8 +177,8 @@ def _start(task: TranslationTask, checkpoints: Checkpoints) -> tuple[TrainState,
     state, progress = checkpoints.restore(task.abstract, checkpoints.steps[-1])
     if progress.batches != fingerprint:
         raise UserError(
-            f"the data of this run have changed: {task.config.data} gives batches {fingerprint[:12]}, the run was started with "
-            f"{progress.batches[:12]}; give it the same corpus, or choose another --out"
+            f"the data of this run have changed: {task.config.data} gives batches {fingerprint[:12]}, "
+            f"the run was started with {progress.batches[:12]}; give it the same corpus, or choose another --out"
         )
     return state, progress
 
@@ -188,7 +193,8 @@ def _banner(task: TranslationTask, env: dict[str, Any], out: Path, resumed_at: i
         "model": f"{parameters:,} parameters, {config.model.dtype}",
         "work": f"{task.flops_per_token() / 1e6:.1f} MFLOP per target token",
         "data": f"{config.data} {config.source}→{config.target}, {sizes} pairs, vocabulary {task.tokenizer.size:,}",
-        "batches": f"{tokens:,.0f} positions a side and step, {batches.efficiency:.0%} tokens, {batches.per_epoch} steps an epoch",
+        "batches": f"{tokens:,.0f} positions a side and step, {batches.efficiency:.0%} of them tokens, "
+        f"{batches.per_epoch} steps an epoch",
         "output": f"{out}, resumed at step {resumed_at}" if resumed_at is not None else str(out),
     }
     for name, text in lines.items():
@@ -219,7 +225,9 @@ class Trained:
 
 
 def load(path: Path, average: int = 1) -> Trained:
-    """The best checkpoint of a run, or the mean of its last `average` ones. Raises UserError where there is no such run."""
+    """The best checkpoint of a run, or the mean of its last `average` ones. Raises UserError where there is no such
+    run.
+    """
     run = RunFolder(path)
     config, tokenizer = run.config(TranslateConfig), run.tokenizer()
     model = build(config.model, tokenizer.size, tokenizer.pad)
@@ -236,8 +244,12 @@ def load(path: Path, average: int = 1) -> Trained:
     return Trained(run, config, tokenizer, model, params, step)
 
 
-def evaluate(trained: Trained, data: str | None = None, split: str = "test", search: SearchConfig | None = None) -> Scores:
-    """BLEU and chrF on a split, against all references of each source; the run's own corpus unless another one is given."""
+def evaluate(
+    trained: Trained, data: str | None = None, split: str = "test", search: SearchConfig | None = None
+) -> Scores:
+    """BLEU and chrF on a split, against all references of each source; the run's own corpus unless another one is
+    given.
+    """
     config = trained.config
     corpus = load_corpus(data or config.data, config.source, config.target)
     sources, references = getattr(corpus, split).references()

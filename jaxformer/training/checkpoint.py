@@ -93,7 +93,7 @@ class Checkpoints:
         key = jax.eval_shape(_key_data, abstract.key).update(sharding=abstract.key.sharding)
         rest = {"step": abstract.step, "optimizer": abstract.optimizer, "key": key}
         items = self._restore(step, model=model, rest=rest)
-        progress = self._manager.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())).progress
+        progress = self._manager.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))["progress"]
         rest = items.rest | {"key": jax.random.wrap_key_data(items.rest["key"])}
         state = TrainState(**items.model, **rest)
         return Restored(state, Progress(**progress))
@@ -108,7 +108,9 @@ class Checkpoints:
         """The mean of the parameters of the last `count` checkpoints (Vaswani et al. 2017, §6.1)."""
         steps = self.steps[-count:]
         if len(steps) < count:
-            raise UserError(f"cannot average {count} checkpoints, {self._folder} holds {len(steps)}; train with watch.keep={count}")
+            raise UserError(
+                f"cannot average {count} checkpoints, {self._folder} holds {len(steps)}; train with watch.keep={count}"
+            )
         every = [self.restore_params(abstract, averaged, step) for step in steps]
         return jax.tree.map(lambda *leaves: jnp.mean(jnp.stack(leaves), axis=0), *every)
 
@@ -124,7 +126,10 @@ class Checkpoints:
     def _check(self, step: int, item: str, abstract: Any) -> None:
         """Compare the tree on disk with the one that is wanted, leaf by leaf, before anything is read."""
         saved = self._manager.item_metadata(step)[item]
-        saved = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(saved.tree if hasattr(saved, "tree") else saved)}
+        saved = {
+            _name(path): leaf
+            for path, leaf in jax.tree_util.tree_leaves_with_path(saved.tree if hasattr(saved, "tree") else saved)
+        }
         wanted = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(abstract)}
         where = f"checkpoint {step} in {self._folder} does not fit the model"
         for name in sorted(wanted.keys() ^ saved.keys()):

@@ -30,9 +30,7 @@ class Translator:
     def __call__(self, params: Any, texts: Sequence[str]) -> list[str]:
         """The translation of every text, in order."""
         t = self._tokenizer
-        batches = source_batches(
-            t.encode_batch(texts), BOUNDS, POSITIONS, pad=t.pad, eos=t.eos, vocabulary=t.size
-        )
+        batches = source_batches(t.encode_batch(texts), BOUNDS, POSITIONS, pad=t.pad, eos=t.eos, vocabulary=t.size)
         translations = [""] * len(texts)
         for indices_B, source_BS in batches:
             tokens_BT = np.asarray(self._decode(params, source_BS))

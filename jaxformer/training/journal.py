@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -45,7 +44,7 @@ class Display(Protocol):
 
     def __enter__(self) -> "Display": ...
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(self, *exception: object) -> None: ...
 
     def step(self, step: int, text: str) -> None:
         """A step is done; `text` says how it went."""
@@ -113,7 +112,11 @@ class Speed:
     def step(self, tokens: float) -> None:
         """A step over so many tokens is done."""
         now = time.perf_counter()
-        self._tokens, self._steps, self._seconds = self._tokens + tokens, self._steps + 1, self._seconds + now - self._since
+        self._tokens, self._steps, self._seconds = (
+            self._tokens + tokens,
+            self._steps + 1,
+            self._seconds + now - self._since,
+        )
         self._since = now
 
     def skip(self) -> None:

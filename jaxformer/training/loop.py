@@ -86,9 +86,11 @@ def fit(
     display: Display,
     speed: Speed,
 ) -> tuple[TrainState, Progress]:
-    """Take steps up to number `until`, of a run of `steps`; validate and record as `watch` says, save every `checkpoint_every` steps.
+    """Take steps up to number `until`, of a run of `steps`; validate and record as `watch` says, save every
+    `checkpoint_every` steps.
 
-    Ends early when patience runs out. Raises Interrupted, with everything saved, on Ctrl-C or SIGTERM. The state given is consumed.
+    Ends early when patience runs out. Raises Interrupted, with everything saved, on Ctrl-C or SIGTERM. The state given
+    is consumed.
     """
     start = int(state.step)
     stream = prefetch(task.batches, progress.next_batch)
@@ -114,7 +116,9 @@ def fit(
             if improved or stop.asked or not patient or done % checkpoint_every == 0 or done == until:
                 checkpoints.save(state, progress, score)
             if not patient:
-                display.line(f"no better score in {watch.patience} validations, the best was at step {progress.best_step}")
+                display.line(
+                    f"no better score in {watch.patience} validations, the best was at step {progress.best_step}"
+                )
                 break
             if stop.asked and done < until:
                 stream.close()

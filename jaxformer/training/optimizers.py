@@ -11,7 +11,9 @@ from jaxformer.config.training import Adam, AdamW, Cosine, Noam, OptimizationCon
 
 @singledispatch
 def schedule(config: Any, steps: int, width: int) -> optax.Schedule:
-    """Learning rate by step, for a run of `steps` and a model of `width`. A new schedule is a config class registered here."""
+    """Learning rate by step, for a run of `steps` and a model of `width`. A new schedule is a config class registered
+    here.
+    """
     raise TypeError(f"no schedule for {type(config).__name__}")
 
 
@@ -27,7 +29,9 @@ def _(config: Noam, steps: int, width: int) -> optax.Schedule:
 @schedule.register
 def _(config: Cosine, steps: int, width: int) -> optax.Schedule:
     warmup = _warmup(config.warmup, steps)
-    return optax.warmup_cosine_decay_schedule(0.0, config.peak, warmup, max(steps, warmup + 1), config.floor * config.peak)
+    return optax.warmup_cosine_decay_schedule(
+        0.0, config.peak, warmup, max(steps, warmup + 1), config.floor * config.peak
+    )
 
 
 @schedule.register

@@ -14,7 +14,7 @@ Config = TypeVar("Config")
 
 
 class RunFolder:
-    """`config.json`, `env.json`, `tokenizer.json`, `metrics.jsonl`, `tb/`, `checkpoints/`, `samples/` under one path."""
+    """`config.json`, `env.json`, `tokenizer.json`, `metrics.jsonl`, `tb/`, `checkpoints/`, `samples/` in one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -22,8 +22,8 @@ class RunFolder:
     def begin(self, config: Any, env: dict[str, Any]) -> bool:
         """Make the folder for a run, or take up the run that is in it; True where one is taken up.
 
-        Raises UserError where the folder holds a run with another configuration, or something else than a run; nothing is
-        overwritten then.
+        Raises UserError where the folder holds a run with another configuration, or something else than a run; nothing
+        is overwritten then.
         """
         if self.config_path.exists():
             changes = difference(self.config(type(config)), config)
@@ -46,7 +46,9 @@ class RunFolder:
         try:
             data = json.loads(self.config_path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"{self.path} is not a run folder: it has no config.json; give a folder made by jaxformer train") from None
+            raise UserError(
+                f"{self.path} is not a run folder: it has no config.json; give a folder made by jaxformer train"
+            ) from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{self.config_path} is damaged: {error}; restore it or train again") from None
         return from_json(cls, data)

@@ -22,9 +22,10 @@ def make_step(
 ) -> Step:
     """(state, batch) → (state after one update, metrics).
 
-    The loss is the mean over all tokens of the batch. With `accumulate` > 1 the rows of the batch are taken in that many parts, one
-    after the other, and the mean is still over all of them. Metrics are float32 scalars: loss, nll (nats per token), accuracy,
-    gradient_norm (before clipping), tokens. To be jitted with the state donated; may be mapped over states stacked on a leading axis.
+    The loss is the mean over all tokens of the batch. With `accumulate` > 1 the rows of the batch are taken in that
+    many parts, one after the other, and the mean is still over all of them. Metrics are float32 scalars: loss, nll
+    (nats per token), accuracy, gradient_norm (before clipping), tokens. To be jitted with the state donated; may be
+    mapped over states stacked on a leading axis.
     """
     average = average or NoAverage()
 

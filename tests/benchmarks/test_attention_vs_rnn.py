@@ -4,8 +4,6 @@ import json
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from benchmarks import attention_vs_rnn as benchmark
@@ -32,17 +30,9 @@ def test_the_counted_parameters_are_those_of_the_arrays(cell):
     assert benchmark.count(benchmark.attention_weights(SMALL)) == 4 * SMALL.width**2
 
 
-def test_the_attention_layer_never_reads_the_future():
-    weights, T, D = benchmark.attention_weights(SMALL), 5, SMALL.width
-    x_BTD = jax.random.normal(jax.random.key(0), (1, T, D))
-    jacobian = jax.jacobian(lambda x: benchmark.attention_layer(benchmark.ours, weights, x))(x_BTD)[0, :, :, 0]
-    reads_TS = jnp.abs(jacobian).max(axis=(1, 3)) > 0
-    np.testing.assert_array_equal(reads_TS, np.tri(T, dtype=bool))
-
-
 def test_an_attention_layer_that_is_not_causal_is_found_out(monkeypatch):
     monkeypatch.setattr(benchmark, "ours", benchmark.attention)
-    with pytest.raises(Disagreement, match="'attention' and 'jax.nn.dot_product_attention'"):
+    with pytest.raises(Disagreement, match=r"'attention' and 'jax\.nn\.dot_product_attention'"):
         benchmark.verify_attention(SMALL)
 
 

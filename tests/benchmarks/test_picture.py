@@ -11,7 +11,7 @@ from benchmarks.picture import Line, panels, spread
 def test_spread_keeps_order_and_distance(heights):
     placed = spread(heights, 11.0)
     order = sorted(range(len(heights)), key=lambda i: heights[i])
-    assert all(placed[j] - placed[i] >= 11.0 - 1e-3 for i, j in pairwise(order))
+    assert all(placed[j] - placed[i] >= 11.0 - 1e-9 for i, j in pairwise(order))
     assert sum(placed) == pytest.approx(sum(heights))
 
 

@@ -206,6 +206,7 @@ def whole_tree(read, norm_first):
     return {"params": tree}
 
 
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
 @pytest.mark.parametrize("norm, norm_first", PLACEMENTS)
 def test_the_whole_model_trains_as_torchs(torch, norm, norm_first):
     """Logits, the label-smoothed loss over a padded batch, and the gradient of every weight."""

@@ -27,11 +27,10 @@ def under(prefix: str, read: Read) -> Read:
 def randomise(module: Any, seed: int, deviation: float = 0.3) -> None:
     """Gives every parameter normal values that float32 holds exactly, those of norms around 1: none stays 0 or 1."""
     rng = np.random.default_rng(seed)
-    torch = __import__("torch")
     for name, parameter in module.named_parameters():
         centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
         drawn = (centre + deviation * rng.normal(size=parameter.shape)).astype(np.float32)
-        parameter.data = torch.tensor(drawn, dtype=torch.float64)
+        parameter.data = parameter.data.new_tensor(drawn)
 
 
 def norm(read: Read) -> dict[str, np.ndarray]:

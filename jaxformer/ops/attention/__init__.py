@@ -28,8 +28,8 @@ def attention(
 ) -> Array:
     """Multi-head scaled dot-product attention of a batch: o [B, T, N, H] in v's dtype.
 
-    q [B, T, N, H]; k, v [B, S, K, H], where K divides N (grouped-query attention). The softmax runs in float32. `mask` says who may read
-    whom, by position; its arrays have a leading batch axis, or none where all sequences share them. Queries stand at
-    `query_positions_T` (0 … T-1 unless given), keys at 0 … S-1. Source: Vaswani et al. 2017, §3.2.
+    q [B, T, N, H]; k, v [B, S, K, H], where K divides N (grouped-query attention). The softmax runs in float32. `mask`
+    says who may read whom, by position; its arrays have a leading batch axis, or none where all sequences share them.
+    Queries stand at `query_positions_T` (0 … T-1 unless given), keys at 0 … S-1. Source: Vaswani et al. 2017, §3.2.
     """
     return attention_with_weights(q_BTNH, k_BSKH, v_BSKH, mask=mask, query_positions_T=query_positions_T)[0]

@@ -1,7 +1,8 @@
 """Who may read whom: predicates of a query position and a key position, with boolean algebra.
 
-A mask is a small pure function `mask(t, s)` of integer positions that broadcast, True where query t may read key s. It is written for
-one sequence; arrays that differ from sequence to sequence (lengths, segments) are its leaves, so that `jax.vmap` maps it over a batch.
+A mask is a small pure function `mask(t, s)` of integer positions that broadcast, True where query t may read key s. It
+is written for one sequence; arrays that differ from sequence to sequence (lengths, segments) are its leaves, so that
+`jax.vmap` maps it over a batch.
 """
 
 import dataclasses
@@ -35,7 +36,9 @@ class Mask:
         return jnp.broadcast_to(table_TS, (query_positions_T.shape[0], key_positions_S.shape[0]))
 
     def batch_axes(self) -> Any:
-        """`in_axes` for `jax.vmap`: 0 for each leaf that has a leading batch axis, None for one that all sequences share."""
+        """`in_axes` for `jax.vmap`: 0 for each leaf that has a leading batch axis, None for one that all sequences
+        share.
+        """
 
         def axis(field: dataclasses.Field) -> Any:
             value = getattr(self, field.name)
@@ -64,7 +67,9 @@ class Causal(Mask):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Window(Mask):
-    """A query reads keys nearer than `size`: |t - s| < size. With `Causal()`, the last `size` positions including its own."""
+    """A query reads keys nearer than `size`: |t - s| < size. With `Causal()`, the last `size` positions including its
+    own.
+    """
 
     size: int = dataclasses.field(metadata={"static": True})
 
@@ -79,7 +84,9 @@ class Window(Mask):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Prefix(Mask):
-    """Every query reads the first `length` keys: a valid length alone, a prefix language model as `Causal() | Prefix(n)`."""
+    """Every query reads the first `length` keys: a valid length alone, a prefix language model as `Causal() |
+    Prefix(n)`.
+    """
 
     length: Array | int = _per_sequence(0)
 

@@ -1,0 +1,51 @@
+"""The attention module: shared key/value heads, biases left out, and the record of what was read."""
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+from jaxformer.config.model import AttentionConfig
+from jaxformer.nn.attention import Attention, unrecorded
+from jaxformer.ops.attention import attention_with_weights
+from jaxformer.ops.attention.masks import Prefix
+from tests.parity.compare import assert_close, normal, random_like
+
+B, T, S, N, K, H, D = 3, 7, 11, 6, 2, 5, 13
+LENGTHS = np.array([S, 2, 5])
+X_BTD, MEMORY_BSD = normal(0, B, T, D), normal(1, B, S, D)
+
+
+def applied(config, attend=unrecorded):
+    """(output, record) and the parameters of a module that reads a memory."""
+
+    def read(module, x_BTD, memory_BSD):
+        return module(x_BTD, module.keys_values(memory_BSD), Prefix(LENGTHS))
+
+    module = Attention(config, D, attend)
+    shapes = jax.eval_shape(lambda key: module.init(key, X_BTD, MEMORY_BSD, method=read), jax.random.key(0))
+    params = random_like(nn.meta.unbox(shapes), seed=2)
+    return jax.jit(lambda params: module.apply(params, X_BTD, MEMORY_BSD, method=read))(params), params["params"]
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+def test_neighbouring_heads_share_keys_and_values(bias):
+    """As if every key/value head stood there once for each of its readers, computed in float64."""
+    ((o_BTD, record), p), shared = applied(AttentionConfig(N, K, H, bias)), N // K
+    biases = {name: p.get(f"{name}_bias", 0.0) for name in ("query", "key", "value", "output")}
+    q = np.einsum("btd,dnh->btnh", X_BTD.astype(float), p["query"]) + biases["query"]
+    k, v = (np.einsum("bsd,dkh->bskh", MEMORY_BSD.astype(float), p[n]) + biases[n] for n in ("key", "value"))
+    k, v = np.repeat(k, shared, axis=2), np.repeat(v, shared, axis=2)
+    scores = np.einsum("btnh,bsnh->bnts", q, k) / np.sqrt(H)
+    weights = np.where(np.arange(S) < LENGTHS[:, None, None, None], np.exp(scores), 0)
+    weights /= weights.sum(-1, keepdims=True)
+    expected = np.einsum("bnts,bsnh,nhd->btd", weights, v, p["output"]) + biases["output"]
+    assert_close(o_BTD, expected, 2e-6)
+    assert record is None and len(p) == (8 if bias else 4)
+
+
+def test_the_record_is_what_attend_leaves():
+    config = AttentionConfig(N, K, H)
+    (o_BTD, weights_BNTS), _ = applied(config, attention_with_weights)
+    np.testing.assert_allclose(weights_BNTS.sum(-1), np.ones((B, N, T)), rtol=1e-6)
+    assert_close(o_BTD, applied(config)[0][0], 1e-6)

@@ -1,0 +1,90 @@
+"""How parameters begin: of the size that keeps signals the same size, each with as many axis names as it has axes."""
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+from jaxformer.config.model import Gru, Lstm, RnnConfig, Tanh, TransformerConfig
+from jaxformer.models.seq2seq import Transformer
+from jaxformer.nn.recurrent import RecurrentLayer, cell_of
+from tests.laws.cases import MODELS, V, case, pairs
+
+D, F, N, W = 2 * 61, 53, 2, 67
+
+
+def glorot(inputs, outputs):
+    """The bound of the uniform distribution of variance 2 / (inputs + outputs)."""
+    return np.sqrt(6 / (inputs + outputs))
+
+
+def assert_uniform(values, bound):
+    """Thousands of draws come close to the bound and never over it; their variance is a third of its square."""
+    assert 0.99 * bound < np.abs(values).max() <= bound
+    np.testing.assert_allclose(np.var(values), bound**2 / 3, rtol=0.06)
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    """Freshly initialised parameters."""
+    config = TransformerConfig(width=D, heads=N, feed_forward=F, encoder_layers=3, decoder_layers=5)
+    tokens = np.ones((1, 1), np.int32)
+    return nn.meta.unbox(jax.jit(Transformer(config, 997).init)(jax.random.key(0), tokens, tokens))["params"]
+
+
+def test_attention_is_glorot_as_a_matrix_of_the_whole_width(transformer):
+    """Heads side by side make a square matrix, for the output with the heads as its inputs."""
+    for name in ("query", "key", "value", "output"):
+        for layer in transformer["decoder"]["cross_attention"][name]:
+            assert_uniform(layer, glorot(D, D))
+
+
+def test_feed_forward_is_glorot(transformer):
+    for layer_up, layer_down in zip(*(transformer["encoder"]["feed_forward"][n] for n in ("up", "down")), strict=True):
+        assert_uniform(layer_up, glorot(D, F))
+        assert_uniform(layer_down, glorot(F, D))
+
+
+def test_layers_begin_differently(transformer):
+    up_LDF = np.asarray(transformer["encoder"]["feed_forward"]["up"])
+    correlations = np.corrcoef(up_LDF.reshape(3, -1))[~np.eye(3, dtype=bool)]
+    assert np.abs(correlations).max() < 5 / np.sqrt(D * F)
+
+
+def test_the_embedding_has_variance_one_over_its_width(transformer):
+    np.testing.assert_allclose(np.var(transformer["embedding"]["table"]) * D, 1, rtol=0.03)
+
+
+def test_biases_begin_at_0_and_scales_at_1(transformer):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(transformer):
+        name = path[-1].key
+        if name.endswith("bias") or name == "scale":
+            np.testing.assert_array_equal(leaf, np.full(leaf.shape, float(name == "scale")), err_msg=str(path))
+
+
+@pytest.mark.parametrize("cell, gates", [(Tanh(), 1), (Gru(), 3), (Lstm(), 4)], ids=["tanh", "gru", "lstm"])
+def test_every_gate_begins_as_a_matrix_of_its_own(cell, gates):
+    """A gate reads D inputs and W states, however many gates stand beside it."""
+    layer = RecurrentLayer(cell_of(cell), W)
+    params = nn.meta.unbox(jax.jit(layer.init)(jax.random.key(1), np.zeros((1, 1, D), np.float32)))["params"]
+    assert params["input"].shape == (D, gates, W) and params["hidden"].shape == (W, gates, W)
+    for gate in range(gates):
+        assert_uniform(params["input"][:, gate], glorot(D, W))
+        assert_uniform(params["hidden"][:, gate], glorot(W, W))
+
+
+def test_the_cells_are_those_the_configs_name():
+    assert [cell_of(config).name for config in (Tanh(), Gru(), Lstm())] == ["tanh-rnn", "gru", "lstm"]
+    assert RnnConfig().cell == Gru()
+
+
+@pytest.mark.parametrize("config", MODELS)
+def test_every_axis_has_a_name_and_every_parameter_is_float32(config):
+    shapes = jax.eval_shape(case(config).model.init, jax.random.key(0), *pairs())
+    is_box = lambda leaf: isinstance(leaf, nn.LogicallyPartitioned)  # noqa: E731
+    for path, box in jax.tree_util.tree_leaves_with_path(shapes, is_leaf=is_box):
+        assert is_box(box), path
+        assert len(box.names) == box.value.ndim and None not in box.names, (path, box.names)
+        assert box.value.dtype == np.float32
+        assert (box.names[0] == "layers") == (path[1].key in ("encoder", "decoder")), (path, box.names)
+        assert ("vocabulary" in box.names) == (V in box.value.shape), (path, box.names)
