@@ -1,9 +1,10 @@
 """Does one attention layer train and run faster than a recurrent layer of as many parameters, and from which length on?
 
 Contestants, all float32 and reading x of the same width D: multi-head causal self-attention with its four projections,
-and a scanned tanh-RNN, GRU and LSTM whose hidden width gives the nearest parameter count among multiples of 16, so
-that none pays for a ragged vector. `training` is the layer's value and its gradients with respect to weights and
-input, `forward` its output alone; both are counted in tokens a second, over sequence length and batch.
+as `jaxformer.ops.attention` computes it on this device, and a scanned tanh-RNN, GRU and LSTM whose hidden width gives
+the nearest parameter count among multiples of 16, so that none pays for a ragged vector. `training` is the layer's
+value and its gradients with respect to weights and input, `forward` its output alone; both are counted in tokens a
+second, over sequence length and batch.
 
 The recurrence is no straw man. For each shape every formulation of `jaxformer.ops.recurrence` is timed first, the
 fastest once more with the loop unrolled, and the winner, named in the table, takes its turns with attention in a

@@ -177,7 +177,7 @@ def command(
 
     def parse(
         config: Chosen = quick if "--quick" in arguments else own, quick: bool = False, out: Path | None = None
-    ) -> tuple[Config, Path]:
+    ) -> tuple[Any, Path]:
         """The config and the folder for the results.
 
         Args:

@@ -1,4 +1,4 @@
-"""The panels of an experiment's picture: means with their intervals, and every seed as a dot. Matplotlib comes in late."""
+"""The panels of an experiment's picture: means with their intervals, and every seed as a dot. All is named in place."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,53 +33,62 @@ def row(headings: Sequence[str], width: float = 4.3, height: float = 3.9) -> "tu
     return figure, grid
 
 
-def curves(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], gap: float = 0.065) -> None:
-    """A mean over x with its interval for each name, which is written below the curve's end.
-
-    `gap` is the least distance of two names, as a part of the vertical axis, whose limits must be set before.
-    """
-    bottom, top = axes.get_ylim()
-    lowest = top + (top - bottom)
-    for (name, band), (colour, _, dashes) in sorted(
-        zip(bands.items(), STYLES, strict=False), key=lambda entry: -entry[0][1].mean[-1]
-    ):
+def curves(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limits: tuple[float, float]) -> None:
+    """A mean over x with its interval for each name, which stands below the curve's end; vertical `limits`."""
+    axes.set_ylim(*limits)
+    gap = 0.065 * (limits[1] - limits[0])
+    place = limits[1] + gap
+    styled = zip(bands.items(), STYLES, strict=False)
+    for (name, band), (colour, _, dashes) in sorted(styled, key=lambda entry: -entry[0][1].mean[-1]):
         axes.plot(x, band.mean, color=colour, linestyle=dashes, linewidth=1.8)
         axes.fill_between(x, band.low, band.high, color=colour, alpha=0.2, linewidth=0)
-        lowest = min(float(band.mean[-1]), lowest) - gap * (top - bottom)
-        axes.text(x[-1], lowest, name, color=colour, ha="right", va="center", fontsize=9)
+        place = min(float(band.mean[-1]), place) - gap
+        axes.text(x[-1], place, name, color=colour, ha="right", va="center", fontsize=9)
 
 
-def dots(axes: "Axes", columns: Sequence[str], groups: Mapping[str, np.ndarray], floor: float) -> None:
-    """Each group's values [seeds, columns] as dots on a logarithmic axis, side by side over the names of the columns.
+def dots(axes: "Axes", columns: Sequence[str], groups: Mapping[str, np.ndarray], limits: tuple[float, float]) -> None:
+    """Values [seeds, columns] of each group as dots on a logarithmic axis; its name stands to their right.
 
-    Values below `floor`, zero among them, are drawn there. A group is named above its highest dot.
+    A value below the lower of the `limits`, zero among them, is drawn there.
     """
-    axes.set_yscale("log")
-    axes.set_xticks([])
+    axes.set(yscale="log", ylim=limits, xlim=(-0.5, len(columns) - 0.5), xticks=[])
     for i, column in enumerate(columns):
-        axes.text(i, -0.03, column, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=12)
-    lanes = np.linspace(-0.3, 0.3, len(groups) + 1)
-    for (name, values), (colour, mark, _), start, end in zip(
-        groups.items(), STYLES, lanes[:-1], lanes[1:], strict=False
-    ):
-        x = np.arange(len(columns)) + np.linspace(start, end, len(values) + 2)[1:-1, None]
-        style = {"color": colour, "marker": mark, "markersize": 4, "markeredgewidth": 0, "alpha": 0.7}
-        axes.plot(x, np.maximum(values, floor), linestyle="none", **style)
-        axes.text(0, 0, name, color=colour)
-    axes.set_xlim(-0.5, len(columns) - 0.5)
+        axes.text(i, -0.03, column, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=13)
+    lanes = np.linspace(-0.36, 0.36, len(groups) + 1)
+    place = -1.0
+    styled = zip(groups.items(), STYLES, lanes, strict=False)
+    for (name, values_SC), (colour, mark, _), lane in sorted(styled, key=lambda entry: np.median(entry[0][1])):
+        x_SC = np.arange(len(columns)) + lane + (lanes[1] - lanes[0]) * np.linspace(0.15, 0.85, len(values_SC))[:, None]
+        drawn_SC = np.maximum(values_SC, limits[0])
+        axes.plot(x_SC, drawn_SC, linestyle="none", color=colour, marker=mark, markersize=4.5, alpha=0.7, clip_on=False)
+        height = np.log(np.median(drawn_SC) / limits[0]) / np.log(limits[1] / limits[0])
+        place = max(height, place + 0.13)
+        axes.text(1.02, place, name, transform=axes.transAxes, color=colour, va="center", fontsize=9)
 
 
-def save(figure: "Figure", path: Path) -> str:
-    """Writes the picture; each text gets a font that has its characters. Returns those that no installed font has."""
+def level(axes: "Axes", height: float, name: str) -> None:
+    """A value to compare with, as a line across."""
+    axes.axhline(height, color=GREY, linewidth=0.8)
+    right = axes.get_yaxis_transform()
+    axes.annotate(name, (1.0, height), (0, 3), right, "offset points", color=GREY, fontsize=9, ha="right", va="bottom")
+
+
+def save(figure: "Figure", path: Path, note: str) -> str:
+    """Writes the picture over a note; each text gets a font that has its characters.
+
+    Returns the characters that no installed font has, which stand as code points (`fonts.ADVICE`).
+    """
     from matplotlib.font_manager import FontProperties
     from matplotlib.text import Text
 
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=9, color=GREY)
     texts = [text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text()]
     letters = lettering([text.get_text() for text in texts])
     for text in texts:
         face = letters.of(text.get_text())
+        if set(letters.missing) & set(text.get_text()):
+            text.set_text(face.spell(text.get_text()))
         if face is not letters.typefaces[0]:
             text.set_fontproperties(FontProperties(fname=face.path, size=text.get_fontsize()))
-            text.set_text(face.spell(text.get_text()))
     figure.savefig(path, dpi=150)
     return letters.missing

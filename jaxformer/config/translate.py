@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxformer.config.data import Batching, Bpe
 from jaxformer.config.model import Seq2SeqConfig
 from jaxformer.config.presets import preset
-from jaxformer.config.training import MeshConfig, OptimizationConfig
+from jaxformer.config.training import Cosine, MeshConfig, OptimizationConfig
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class SearchConfig:
 class WatchConfig:
     """What is looked at while a run is under way, and what is kept of it."""
 
-    validate_every: int = 250
+    validate_every: int = 750
     """Steps between validations: loss and BLEU of greedy translations of the valid split."""
-    sentences: int = 500
+    sentences: int = 200
     """Sentences of the valid split that are translated each time."""
     patience: int = 0
     """Validations without a new best BLEU after which the run ends; 0 never ends it early."""
@@ -58,20 +58,20 @@ class TranslateConfig:
     """Language to translate from."""
     target: str = "zh"
     """Language to translate into."""
-    model: Seq2SeqConfig = preset("transformer-tiny")
+    model: Seq2SeqConfig = preset("transformer-mini")
     """A preset, or a model written out."""
-    tokenizer: Bpe = Bpe(vocabulary=2000)
-    batches: Batching = Batching()
-    optimization: OptimizationConfig = OptimizationConfig()
+    tokenizer: Bpe = Bpe(vocabulary=1500)
+    batches: Batching = Batching(tokens=1024)
+    optimization: OptimizationConfig = OptimizationConfig(schedule=Cosine(peak=4e-3))
     smoothing: float = 0.1
     """Label smoothing."""
     z_loss: float = 0.0
     """Weight of log²Σexp(logits) in the loss."""
-    steps: int = 1000
+    steps: int = 1500
     """Updates in the whole run."""
     seed: int = 0
     """Seed of initialisation, dropout and the order of the data."""
-    checkpoint_every: int = 250
+    checkpoint_every: int = 500
     """Steps between checkpoints."""
     search: SearchConfig = SearchConfig()
     watch: WatchConfig = WatchConfig()

@@ -58,6 +58,12 @@ def partition(
     return PartitionSpec(*entries)
 
 
+def in_use(rules: Rules = RULES) -> Rules:
+    """The table for weights while they are used: no axis of the mesh that divides the batch divides a weight then."""
+    rows = _asked("batch", rules)
+    return {axis: tuple(name for name in _asked(axis, rules) if name not in rows) for axis in rules if axis != "batch"}
+
+
 def _asked(axis: str | None, rules: Rules) -> tuple[str, ...]:
     if axis is None:
         return ()

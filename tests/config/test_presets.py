@@ -31,6 +31,7 @@ def test_a_rival_has_the_parameters_of_its_transformer(name):
 @pytest.mark.parametrize(
     "name, width, layers, heads, feed_forward, dropout",
     [
+        ("transformer-mini", 128, 2, 4, 256, 0.05),
         ("transformer-tiny", 128, 4, 4, 256, 0.3),
         ("transformer-base", 512, 6, 8, 2048, 0.1),
         ("transformer-big", 1024, 6, 16, 4096, 0.3),
@@ -51,5 +52,5 @@ def test_a_preset_survives_json_and_introduces_itself_in_one_line(name):
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(UserError, match=r"no model is named 'transfomer-tiny'; did you mean transformer-tiny"):
         preset("transfomer-tiny")
-    with pytest.raises(UserError, match="the models are transformer-tiny, gru-tiny, "):
+    with pytest.raises(UserError, match="the models are transformer-mini, transformer-tiny, gru-tiny, "):
         preset("42")

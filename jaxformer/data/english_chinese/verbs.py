@@ -40,7 +40,8 @@ take took taken taking | 吃 | person | pill | heal | bad
 cut cut cut cutting | 剪 | person | bodypart | sleep | duty
 carry carried carried | 搬 | person | sized | none | effort
 swing swung swung | 挥动 | person | sporttool | none | effort
-check | 检查 | person | repairable task | write | duty
+check | 检查 | person | repairable | repair | duty
+check | 检查 | person | task | write | duty
 learn | 学 | person | symbol | study | duty effort
 design | 设计 | company | new | none | plain
 """

@@ -1,0 +1,51 @@
+"""An experiment's picture shows the figures it is given, names them in place, and never draws empty boxes."""
+
+import numpy as np
+import pytest
+
+from jaxformer.analysis import panels
+from jaxformer.analysis.evidence import interval
+
+X = [0, 5, 10]
+BANDS = {
+    "best": interval([[0.5, 0.9, 1.0], [0.4, 0.8, 1.0], [0.6, 0.7, 1.0]]),
+    "也好": interval([[0.5, 0.6, 1.0], [0.5, 0.7, 1.0], [0.5, 0.8, 1.0]]),
+}
+
+
+@pytest.fixture
+def no_fonts(monkeypatch):
+    """A machine that has none but Matplotlib's own fonts."""
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [])
+
+
+def test_a_curve_is_its_mean_and_its_name_stands_in_its_colour_apart_from_others():
+    _, (axes,) = panels.row(["heading"])
+    panels.curves(axes, X, BANDS, (0.0, 1.1))
+    curves, names = axes.get_lines(), {text.get_text(): text for text in axes.texts}
+    for (name, band), curve in zip(BANDS.items(), curves, strict=True):
+        np.testing.assert_allclose(curve.get_ydata(), band.mean)
+        assert names[name].get_color() == curve.get_color()
+    assert abs(names["best"].get_position()[1] - names["也好"].get_position()[1]) > 0.05
+    assert len(axes.collections) == len(BANDS)
+
+
+def test_every_value_is_a_dot_over_its_column_and_what_is_too_small_stands_on_the_axis():
+    values = np.array([[1e-3, 0.0], [1e-2, 1e-1], [1e-4, 1.0]])
+    _, (axes,) = panels.row(["heading"])
+    panels.dots(axes, ["左", "右"], {"one": values, "other": 10 * values}, (1e-6, 100.0))
+    drawn = sorted(
+        (round(float(x)), float(y))
+        for line in axes.get_lines()
+        for x, y in zip(line.get_xdata().ravel(), line.get_ydata().ravel(), strict=True)
+    )
+    expected = sorted((i, max(v, 1e-6)) for both in (values, 10 * values) for row in both for i, v in enumerate(row))
+    np.testing.assert_allclose(drawn, expected)
+
+
+def test_a_character_without_a_font_becomes_its_code_point(no_fonts, tmp_path):
+    figure, (axes,) = panels.row(["heading"])
+    panels.curves(axes, X, BANDS, (0.0, 1.1))
+    assert panels.save(figure, tmp_path / "picture.png", "a note") == "也好"
+    assert [text.get_text() for text in axes.texts] == ["best", "U+4E5F U+597D"]
+    assert (tmp_path / "picture.png").stat().st_size > 1000

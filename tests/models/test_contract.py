@@ -1,0 +1,77 @@
+"""What every sequence-to-sequence model promises, whatever it is made of."""
+
+from dataclasses import replace
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.laws.cases import PRE_NORM, RNN_ATTENTION, B, S, T, V, case, every_model, pairs, tokens
+from tests.parity.compare import assert_close
+
+
+@pytest.mark.smoke
+@every_model
+def test_logits_are_features_times_the_output_matrix(model):
+    subject = case(model)
+    logits_BTV = subject.logits(*pairs())
+    x_BTD, w_VD = subject.compiled("features")(subject.params, *pairs())
+    assert logits_BTV.shape == (B, T, V) and logits_BTV.dtype == np.float32
+    assert_close(logits_BTV, x_BTD @ w_VD.T, 1e-6)
+
+
+@every_model
+def test_recording_changes_no_logit_and_maps_are_distributions_over_what_is_there(model):
+    subject, (source_BS, target_BT) = case(model), pairs()
+    recording = subject.model.recording()
+    maps = jax.jit(partial(recording.apply, method="attention_maps"))(subject.params, source_BS, target_BT)
+    there_BS, past_TT = source_BS != 0, np.tril(np.ones((T, T), bool))
+    allowed = {
+        "encoder": there_BS[None, :, None, None, :],
+        "decoder": past_TT[None, None, None],
+        "cross": there_BS[None, :, None, None, :],
+    }
+    some_BS = there_BS.any(1)
+    for name, weights_LBNTS in maps.items():
+        readable = np.broadcast_to(allowed[name], weights_LBNTS.shape)
+        rows = slice(None) if name == "decoder" else some_BS
+        assert not np.any(np.where(readable, 0, weights_LBNTS)[:, rows])
+        np.testing.assert_allclose(weights_LBNTS[:, rows].sum(-1), 1, rtol=1e-5)
+    if recording is not subject.model:
+        assert_close(jax.jit(recording.apply)(subject.params, *pairs()), subject.logits(*pairs()), 1e-6)
+
+
+def test_maps_have_an_axis_for_layers_and_heads():
+    def shapes(config):
+        model = case(config).model.recording()
+        return jax.tree.map(np.shape, jax.eval_shape(partial(model.apply, method="attention_maps"), case(config).params, *pairs()))
+
+    heads, encoder, decoder = PRE_NORM.heads, PRE_NORM.encoder_layers, PRE_NORM.decoder_layers
+    assert shapes(PRE_NORM) == {
+        "encoder": (encoder, B, heads, S, S),
+        "decoder": (decoder, B, heads, T, T),
+        "cross": (decoder, B, heads, T, S),
+    }
+    assert shapes(RNN_ATTENTION) == {"cross": (1, B, 1, T, S)}
+
+
+@pytest.mark.parametrize("config", [PRE_NORM, RNN_ATTENTION], ids=["pre-norm", "rnn with attention"])
+def test_half_precision_is_near_full_precision(config):
+    half = case(replace(config, dtype="bfloat16"))
+    logits_BTV, full = half.logits(*pairs()), case(config).logits(*pairs())
+    features, _ = jax.eval_shape(half.compiled("features"), half.params, *pairs())
+    assert features.dtype == jnp.bfloat16 and logits_BTV.dtype == np.float32
+    assert_close(logits_BTV, full, 16 * 2.0**-8)
+    assert not np.array_equal(logits_BTV, full)
+
+
+@every_model
+def test_boxed_and_plain_parameters_compute_the_same(model):
+    """Fresh parameters carry their axes' names in a box, which a mesh needs and the model does not."""
+    subject = case(model)
+    boxed = jax.jit(subject.model.init)(jax.random.key(0), tokens(1, 1, 2), tokens(2, 1, 3))
+    apply = jax.jit(subject.model.apply)
+    np.testing.assert_array_equal(apply(boxed, *pairs()), apply(nn.meta.unbox(boxed), *pairs()))
