@@ -11,8 +11,10 @@ of 我 wherever it stands, adds nothing about order to what the encoder knows. T
 encoder without positions is equivariant, not blind, so to pick a vector by its place puts the order back in. This is
 solved without positions too, which also shows that the encoder without positions learns.
 
-Cost: SEEN_COST
-Seen: SEEN
+Cost: a minute on two cores, most of it compiling; --quick (5 seeds, 60 steps) half of that.
+Seen with seeds 0 to 7 on two cores of an AMD EPYC: without positions a word's two vectors differ by at most 2.8e-7 of
+their length, and exactly 50.0% is right from the mean and from 我, 100% from the first place. With them the vectors
+differ by at least 5.6%, and 100% is right, in every seed from step 60 on.
 """
 
 import sys
@@ -32,10 +34,10 @@ from jaxformer.analysis.evidence import Finding, Report, check_seeds, command, i
 from jaxformer.config.model import NoPosition, Sinusoidal, TransformerConfig
 from jaxformer.config.training import Cosine, NoAverage, OptimizationConfig
 from jaxformer.models.seq2seq import Transformer
-from jaxformer.objectives import Objective, Total
+from jaxformer.objectives import Total
 from jaxformer.ops.losses import cross_entropy
 from jaxformer.training.optimizers import optimizer
-from jaxformer.training.population import population
+from jaxformer.training.population import history, population
 from jaxformer.training.state import TrainState, new_state
 from jaxformer.training.step import make_step
 
@@ -108,52 +110,36 @@ def members(tokens_SBT: np.ndarray) -> Batch:
     return Batch(*(x.reshape(-1, *x.shape[2:]) for x in (tokens_RSBT, reading_RSBT, acts_RSB)))
 
 
-def encode(model: Transformer, params: Any, tokens_BT: Any) -> Any:
-    """The encoder's vectors [B, T, D]."""
-    return model.apply(params["encoder"], tokens_BT, method="encode")
-
-
-def answering(model: Transformer) -> Objective:
-    """Is it 我 who acts?"""
-
-    def total(params: Any, batch: Batch, key: Array | None) -> Total:
-        x_BD = jnp.einsum("bt,btd->bd", batch.reading_BT, encode(model, params, batch.tokens_BT))
-        costs = cross_entropy(x_BD @ params["answer"], batch.acts_B)
-        return Total(jax.tree.map(jnp.sum, costs), jnp.float32(batch.acts_B.size))
-
-    return total
-
-
 def distances(model: Transformer, params: Any) -> Array:
-    """How far a word's vector in 我爱你 is from the same word's in 你爱我, relative to its length: one for each, [3]."""
-    one_TD, other_TD = encode(model, params, np.array([words("我爱你"), words("你爱我")]))
-    return jnp.linalg.norm(one_TD - other_TD[::-1], axis=-1) / jnp.linalg.norm(one_TD, axis=-1)
+    """How far each word's vector in 我爱你 is from the same word's in 你爱我, relative to its length, [3]."""
+    x_BTD: Any = model.apply(params["encoder"], np.array([words("我爱你"), words("你爱我")]), method="encode")
+    return jnp.linalg.norm(x_BTD[0] - x_BTD[1, ::-1], axis=-1) / jnp.linalg.norm(x_BTD[0], axis=-1)
 
 
 def train(config: OrderConfig, model: Transformer, rule: Any, begin: Any) -> tuple[np.ndarray, np.ndarray]:
     """Held-out accuracy [looks, readings, seeds] and `distances` [looks, readings, seeds, 3] of one arm."""
-    objective = answering(model)
-    step = jax.jit(population(make_step(objective, rule)), donate_argnums=0)
 
-    @jax.jit
-    @population
+    def objective(params: Any, batch: Batch, key: Array | None) -> Total:
+        x_BTD = model.apply(params["encoder"], batch.tokens_BT, method="encode")
+        logits_BC = jnp.einsum("bt,btd,dc->bc", batch.reading_BT, x_BTD, params["answer"])
+        costs = jax.tree.map(jnp.sum, cross_entropy(logits_BC, batch.acts_B))
+        return Total(costs, jnp.float32(batch.acts_B.size))
+
     def look(state: TrainState, held_out: Batch) -> tuple[Array, Array]:
         total = objective(state.params, held_out, None)
         return total.costs.correct / total.tokens, distances(model, state.params)
 
     rngs = [np.random.default_rng(seed) for seed in config.seeds]
-    known, unknown = zip(*map(sentences, rngs), strict=True)
-    held_out = members(np.stack(unknown))
+    known, held_out = zip(*map(sentences, rngs), strict=True)
+    batches = (
+        members(np.stack([rng.choice(rows, config.batch) for rng, rows in zip(rngs, known, strict=True)]))
+        for _ in range(config.steps)
+    )
     states = begin(jax.vmap(jax.random.key)(np.array(config.seeds * len(READINGS))))
-    looks = [look(states, held_out)]
-    for done in range(1, config.steps + 1):
-        drawn = [rng.choice(rows, config.batch) for rng, rows in zip(rngs, known, strict=True)]
-        states, _ = step(states, members(np.stack(drawn)))
-        if done % config.look_every == 0:
-            looks.append(look(states, held_out))
-    accuracy, distance = (np.stack(series) for series in zip(*jax.device_get(looks), strict=True))
-    shape = (len(looks), len(READINGS), len(config.seeds))
-    return accuracy.reshape(shape), distance.reshape(*shape, 3)
+    held_out = members(np.stack(held_out))
+    seen = history(make_step(objective, rule), look, states, batches, held_out, config.look_every)
+    accuracy, distance = (x.reshape(len(x), len(READINGS), len(config.seeds), *x.shape[2:]) for x in seen)
+    return accuracy, distance
 
 
 def main(config: OrderConfig) -> Report:
@@ -178,19 +164,16 @@ def main(config: OrderConfig) -> Report:
         bounds, worst = (SAME, np.max) if arm == "without" else (DIFFERENT, np.min)
         for when, look in (("before", 0), ("after", -1)):
             values_S = worst(distance_PRSW[look], axis=(0, 2)).tolist()
-            findings.append(
-                Finding(f"{arm} positions, {when} training: a word's two vectors apart", values_S, **bounds)
-            )
+            statement = f"{arm} positions, {when} training: a word's two vectors apart"
+            findings.append(Finding(statement, values_S, **bounds))
         for name, values_S in zip(READINGS, accuracy_PRS[-1], strict=True):
             bounds = CHANCE if arm == "without" and name != TRAP else SOLVED
             findings.append(Finding(f"{arm} positions, accuracy from the {name}", values_S.tolist(), **bounds))
         figures[arm] = {
             "accuracy": {name: accuracy_PRS[:, r].T.tolist() for r, name in enumerate(READINGS)},
-            "distances": {"before": distance_PRSW[0].tolist(), "after": distance_PRSW[-1].tolist()},
+            "distances": {"before": distance_PRSW[0, :1].tolist(), "after": distance_PRSW[-1].tolist()},
         }
-    claim = (
-        "without positions 我爱你 and 你爱我 have the same vectors and order stays at chance; with them it is solved"
-    )
+    claim = "without positions 我爱你 and 你爱我 look the same and order stays at chance; with them it is solved"
     return Report(claim, findings, figures)
 
 

@@ -3,23 +3,27 @@
 jax takes longer to import than a person likes to wait for help, so each command imports what it runs when it runs.
 """
 
+import contextlib
 import difflib
+import io
+import itertools
 import json
 import os
 import runpy
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 
 from jaxformer.config.choice import choose, fields
 from jaxformer.config.errors import UserError
 from jaxformer.config.presets import PRESETS
-from jaxformer.config.translate import TranslateConfig
+from jaxformer.config.translate import SearchConfig, TranslateConfig
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 """Exit codes: the run failed, the input cannot be used, Ctrl-C or SIGTERM."""
@@ -43,6 +47,9 @@ class TrainTranslate:
     until: int | None = None
     """Pause the run after this step; the same command without it goes on."""
 
+    def __post_init__(self) -> None:
+        _at_least_one(self, "until")
+
 
 @dataclass(frozen=True)
 class Evaluate:
@@ -60,6 +67,9 @@ class Evaluate:
     as_json: Annotated[bool, Option(name="json")] = False
     """Print JSON."""
 
+    def __post_init__(self) -> None:
+        _at_least_one(self, "beams", "average")
+
 
 @dataclass(frozen=True)
 class Translate:
@@ -73,6 +83,9 @@ class Translate:
     """Draw what each head of the last layer read of the one sentence given, into this picture (.png, .svg, .pdf)."""
     beams: int | None = None
     """Hypotheses of the beam search, instead of the run's; 1 is greedy."""
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "beams")
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,16 @@ class Inspect:
     length: int = 32
     """Tokens of a sentence, for work and memory."""
 
+    def __post_init__(self) -> None:
+        _at_least_one(self, "vocabulary", "tokens", "length")
+
+
+def _at_least_one(asked: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(asked, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}")
+
 
 def train_translate(arguments: Sequence[str]) -> int:
     """`jaxformer train translate`."""
@@ -98,13 +121,17 @@ def train_translate(arguments: Sequence[str]) -> int:
     from jaxformer.recipes.translate import finish, train
     from jaxformer.training.loop import Interrupted
 
+    again = " ".join(["jaxformer train translate", *map(shlex.quote, arguments)])
     try:
         train(asked.config, out, asked.until)
         if asked.until is None or asked.until >= asked.config.steps:
             finish(out)
     except Interrupted as stop:
-        again = " ".join(["jaxformer train translate", *map(shlex.quote, arguments)])
         print(f"\nsaved      step {stop.step} in {out}; go on with: {again}", file=sys.stderr)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        # Before the first step, after the last one, or for the second time: only what a checkpoint holds is kept.
+        print(f"\nstopped    go on from the last checkpoint in {out} with: {again}", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -115,8 +142,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     from jaxformer.recipes.translate import evaluate, load
 
     trained = load(asked.run, asked.average)
-    search = trained.config.search if asked.beams is None else replace(trained.config.search, beams=asked.beams)
-    scores = evaluate(trained, asked.data, asked.split, search)
+    scores = evaluate(trained, asked.data, asked.split, _search(trained.config, asked.beams))
     if asked.as_json:
         print(json.dumps({"run": str(asked.run), "step": trained.step, "split": asked.split, **scores.to_json()}))
     else:
@@ -131,14 +157,16 @@ def translate(arguments: Sequence[str]) -> int:
         raise UserError(f"--attention draws one sentence, got {len(asked.text)}; give one as an argument")
     from jaxformer.recipes.translate import draw, load
 
+    texts = list(map(_utf8, asked.text)) or _standard_input()
     trained = load(asked.run)
-    if asked.attention is not None:
-        print(draw(trained, asked.text[0], asked.attention))
-        return 0
-    search = trained.config.search if asked.beams is None else replace(trained.config.search, beams=asked.beams)
-    texts = list(asked.text) or _standard_input()
-    for line in trained.translator(search)(trained.params, texts):
-        print(line)
+    search = _search(trained.config, asked.beams)
+    if asked.attention is None:
+        translations = trained.translator(search)(trained.params, texts)
+    else:
+        translations = [draw(trained, texts[0], asked.attention, search)]
+    for translation in translations:
+        # A model may write a line break, but lines in and lines out must stay side by side.
+        print(" ".join(translation.splitlines()))
     return 0
 
 
@@ -163,6 +191,9 @@ def bench(arguments: Sequence[str]) -> int:
         raise UserError(
             f"no benchmarks in {folder}; they come with the repository: clone it and pip install -e . there"
         )
+    if arguments[:1] in (["--help"], ["-h"]):
+        print(f"usage: jaxformer bench NAME [OPTIONS]     NAME is {' or '.join(names)}; NAME --help tells its options")
+        return 0
     if not arguments or arguments[0] not in names:
         given = arguments[0] if arguments else "nothing"
         raise UserError(f"bench needs the name of a benchmark, got {given}; there are {', '.join(names)}")
@@ -187,6 +218,8 @@ def main() -> None:
     """The `jaxformer` command."""
     if sys.argv[1:2] in (["train"], ["bench"]) and "--help" not in sys.argv:
         _prefer_huge_pages()
+    # Who stops a service wants what Ctrl-C does.
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -195,7 +228,9 @@ def run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         if debug:
             raise
@@ -219,7 +254,7 @@ def _dispatch(arguments: list[str]) -> int:
     for words, (command, _) in COMMANDS.items():
         if tuple(arguments[: len(words)]) == words:
             return command(arguments[len(words) :])
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or {"-h", "--help"} & set(arguments[:2]):
         print(_overview())
         return 0
     if arguments[0] == "--version":
@@ -246,13 +281,27 @@ def _overview() -> str:
     )
 
 
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def _parse(kind: Any, arguments: Sequence[str], name: str, default: Any = None) -> Any:
     """The dataclass `kind` from arguments; what they leave out is as in `default`."""
-    options = {} if default is None else {"default": default, "config": (tyro.conf.AvoidSubcommands,)}
+    options: dict[str, Any] = {"config": (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)} if default else {}
+    said = io.StringIO()
     try:
-        return tyro.cli(kind, args=list(arguments), prog=f"jaxformer {name}", **options)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(kind, args=list(arguments), prog=f"jaxformer {name}", default=default, **options)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(f"{_sentence(said.getvalue())}; jaxformer {name} --help lists what is allowed") from None
+
+
+def _sentence(box: str) -> str:
+    """What tyro says in a box, up to its first rule, as one line."""
+    rows = (row.strip("│ ") for row in box.splitlines() if not row.startswith("╭"))
+    return " ".join(itertools.takewhile(lambda row: row and row[0] not in "─╰", rows)).rstrip(".")
 
 
 def _check_names(arguments: Sequence[str], known: Sequence[str]) -> None:
@@ -275,13 +324,33 @@ def default_folder(config: TranslateConfig) -> Path:
     return Path("runs") / f"translate-{data}-{config.source}-{config.target}-{model}"
 
 
-def _standard_input() -> list[str]:
+def _search(config: TranslateConfig, beams: int | None) -> SearchConfig:
+    return config.search if beams is None else replace(config.search, beams=beams)
+
+
+def _utf8(argument: str) -> str:
+    """The argument, unless the system could not decode it; UserError then."""
     try:
-        return [line.rstrip("\r\n") for line in sys.stdin]
-    except UnicodeDecodeError as error:
+        argument.encode()
+    except UnicodeEncodeError:
         raise UserError(
-            f"standard input must be UTF-8, got byte {error.object[error.start]:#04x}; convert it first"
+            f"a sentence must be UTF-8, got {os.fsencode(argument)!r}; convert it with iconv -t utf-8"
         ) from None
+    return argument
+
+
+def _standard_input() -> list[str]:
+    """Lines end with a line feed, whatever else is in them."""
+    lines = []
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            lines.append(line.decode().rstrip("\r\n"))
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"standard input, line {number}: not UTF-8 (byte {line[error.start]:#04x} at column {error.start + 1}); "
+                "convert it with iconv -t utf-8"
+            ) from None
+    return lines
 
 
 TUNABLES = "GLIBC_TUNABLES"

@@ -1,5 +1,6 @@
 """The translation objective against its definition, token by token."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -47,7 +48,7 @@ def test_every_target_token_is_predicted_from_the_source_and_those_before_it():
     total = jax.jit(translation(Bag(), SMOOTHING, Z_WEIGHT))(PARAMS, batch(), None)
     table, expected = PARAMS["params"]["table"].astype(float), np.zeros(4)
     for source, target in zip(*batch(), strict=True):
-        for read, label in zip(target[:-1], target[1:], strict=True):
+        for read, label in pairwise(target):
             if label != PAD:
                 logits = table @ (table[read] + table[source].sum(0))
                 log_total = np.log(np.exp(logits - logits.max()).sum()) + logits.max()
@@ -74,5 +75,6 @@ def test_a_batch_without_labels_costs_nothing():
 
 def test_dropout_is_on_exactly_when_a_key_is_given():
     total = jax.jit(translation(Bag()))
-    losses = [float(total(PARAMS, batch(), key).costs.loss) for key in (None, None, *jax.random.split(jax.random.key(0)))]
+    keys = (None, None, *jax.random.split(jax.random.key(0)))
+    losses = [float(total(PARAMS, batch(), key).costs.loss) for key in keys]
     assert losses[0] == losses[1] and len(set(losses)) == 3

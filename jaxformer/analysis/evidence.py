@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
+from unicodedata import east_asian_width
 
 import numpy as np
 
 from jaxformer.analysis.fonts import ADVICE
 from jaxformer.analysis.hardware import describe, summary
-from jaxformer.config.errors import UserError
 from jaxformer.config.io import to_json
 
 LEVEL = 0.05
@@ -141,10 +141,17 @@ class Report:
             mean, low, high = (f"{part:.3g}" for part in interval(finding.values))
             mark = "" if finding.holds else "does not hold"
             rows.append((finding.statement, mean, f"[{low}, {high}]", _demand(finding), f"{finding.p:.4f}", mark))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        table = ["  ".join(f"{cell:{n}}" for cell, n in zip(row, widths, strict=True)).rstrip() for row in rows]
+        widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+        table = [
+            "  ".join(cell + " " * (n - _width(cell)) for cell, n in zip(row, widths, strict=True)) for row in rows
+        ]
         verdict = f"the claim {'holds' if self.holds else 'DOES NOT hold'}; {TEST}; {INTERVAL}"
-        return "\n".join([f"claim: {self.claim}", *table, f"verdict: {verdict}"])
+        return "\n".join([f"claim: {self.claim}", *map(str.rstrip, table), f"verdict: {verdict}"])
+
+
+def _width(text: str) -> int:
+    """Columns that a terminal needs; a Chinese character takes two."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def _demand(finding: Finding) -> str:
@@ -173,10 +180,13 @@ def command(
 
     file, own = Path(inspect.getfile(main)), config
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    Chosen: Any = Annotated[type(own), tyro.conf.arg(name="")]
+    base = quick if "--quick" in arguments else own
+    Chosen = Annotated[type(own), tyro.conf.arg(name="")]
 
     def parse(
-        config: Chosen = quick if "--quick" in arguments else own, quick: bool = False, out: Path | None = None
+        config: Chosen = base,  # pyright: ignore[reportInvalidTypeForm]
+        quick: bool = False,
+        out: Path | None = None,
     ) -> tuple[Any, Path]:
         """The config and the folder for the results.
 
@@ -189,13 +199,13 @@ def command(
 
     about = inspect.getdoc(inspect.getmodule(main))
     options = (tyro.conf.AvoidSubcommands,)
-    chosen, folder = tyro.cli(parse, args=arguments, prog=file.name, description=about, config=options)
-    start = time.perf_counter()
     try:
-        report = main(chosen)
-    except UserError as error:
+        chosen, folder = tyro.cli(parse, args=arguments, prog=file.name, description=about, config=options)
+    except ValueError as error:  # A config that refuses its values.
         print(f"{file.name}: {error}", file=sys.stderr)
         return USAGE
+    start = time.perf_counter()
+    report = main(chosen)
     seconds, hardware = time.perf_counter() - start, describe()
     folder.mkdir(parents=True, exist_ok=True)
     document = {**report.to_json(), "config": to_json(chosen), "seconds": round(seconds, 1), "hardware": hardware}

@@ -76,7 +76,7 @@ def describe() -> dict[str, Any]:
         "processor": _processor(),
         "cores": _cores(),
         "memory_bytes": _memory(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "python": platform.python_version(),
         "versions": {name: version for name in LIBRARIES if (version := _version(name))},
     }

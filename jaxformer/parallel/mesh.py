@@ -1,15 +1,19 @@
 """A mesh of devices, and a training state and its batches laid out on it.
 
     mesh = make_mesh(config.mesh)
-    state, shardings = create(make_state, mesh)
+    abstract = jax.eval_shape(make_state)  # parameters in Flax's boxes
+    shardings = state_shardings(abstract, mesh)
+    state = jax.jit(lambda: nn.unbox(make_state()), out_shardings=shardings)()
+    step = make_step(gathered(objective, abstract.params, mesh), optimizer)
     step = jax.jit(step, out_shardings=(shardings, replicated(mesh)), donate_argnums=0)
     state, metrics = step(state, place(batch, mesh))
 
-The step itself knows nothing of the mesh: the compiler divides it by where its arguments lie.
+The state is made where it is to lie, so that no device ever holds more than its part. Model, objective and step know
+nothing of the mesh: the compiler divides them by where their arguments lie.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -59,15 +63,6 @@ def state_shardings(boxed: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
         return NamedSharding(mesh, partition(leaf.names, leaf.value.shape, mesh.shape, rules))
 
     return jax.tree.map(sharding, boxed, is_leaf=lambda leaf: isinstance(leaf, nn.Partitioned))
-
-
-def create(make_state: Callable[[], Any], mesh: Mesh, rules: Rules = RULES) -> tuple[Any, Any]:
-    """The state that `make_state` makes, unboxed and laid out on the mesh, and its shardings.
-
-    It is made where it lies: no device ever holds more than its part. The values are those of a single device.
-    """
-    shardings = state_shardings(jax.eval_shape(make_state), mesh, rules)
-    return jax.jit(lambda: nn.unbox(make_state()), out_shardings=shardings)(), shardings
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

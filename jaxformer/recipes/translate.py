@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -54,6 +55,7 @@ class TranslationTask:
         self.model = build(config.model, tokenizer.size, tokenizer.pad)
         marks = {"pad": tokenizer.pad, "bos": tokenizer.bos, "eos": tokenizer.eos, "vocabulary": tokenizer.size}
         self.batches = TranslationBatches(_encode(corpus.train, tokenizer), config.batches, config.seed, **marks)
+        _check_accumulation(config.optimization.accumulate, self.batches)
         self.mesh = make_mesh(config.mesh)
         self.place = partial(place, mesh=self.mesh)
         self._optimizer = optimizer(config.optimization, config.steps, config.model.width)
@@ -103,6 +105,7 @@ class TranslationTask:
 
     def write_samples_to(self, run: RunFolder) -> None:
         """Let every validation leave its sample translations in the run."""
+        run.samples_path.mkdir(exist_ok=True)
         self._samples = lambda step, text: write_whole(run.samples_path / f"{step:07}.txt", text)
 
     def flops_per_token(self) -> float:
@@ -130,9 +133,18 @@ def train(config: TranslateConfig, out: Path, until: int | None = None) -> Path:
     """
     corpus = load_corpus(config.data, config.source, config.target)
     run = RunFolder(out)
-    resumed = run.begin(config, env := describe())
-    tokenizer = _tokenizer(run, corpus, config)
+    resumed = run.holds(config)
+    known = run.tokenizer_path.exists()
+    tokenizer = (
+        run.tokenizer() if known else train_bpe([*corpus.train.sources, *corpus.train.targets], config.tokenizer)
+    )
     task = TranslationTask(config, corpus, tokenizer)
+    # All input has been looked at: from here on things are written.
+    env = describe()
+    if not resumed:
+        run.begin(config, env)
+    if not known:
+        run.keep_tokenizer(tokenizer)
     task.write_samples_to(run)
     with Checkpoints(run.checkpoints_path, config.watch.keep) as checkpoints:
         state, progress = _start(task, checkpoints)
@@ -147,7 +159,7 @@ def train(config: TranslateConfig, out: Path, until: int | None = None) -> Path:
             flush=True,
         )
         until = config.steps if until is None else min(until, config.steps)
-        journal = Journal(run)
+        journal = Journal(run, step)
         try:
             with display(step, config.steps, config.watch.log_every) as shown:
                 fit(
@@ -213,6 +225,7 @@ class Trained:
     model: Transformer | Rnn
     params: Any
     step: int
+    """The step that the parameters are from; of an average, the last one."""
 
     @property
     def has_attention(self) -> bool:
@@ -238,7 +251,7 @@ def load(path: Path, average: int = 1) -> Trained:
             raise UserError(f"{path} has no checkpoint yet; go on with it: jaxformer train translate --out {path}")
         averaged = not isinstance(config.optimization.average, NoAverage)
         if average > 1:
-            params = checkpoints.mean_params(abstract, averaged, average)
+            params, step = checkpoints.mean_params(abstract, averaged, average), checkpoints.steps[-1]
         else:
             params = checkpoints.restore_params(abstract, averaged, step)
     return Trained(run, config, tokenizer, model, params, step)
@@ -256,13 +269,16 @@ def evaluate(
     return score(trained.translator(search)(trained.params, sources), references, config.target)
 
 
-def draw(trained: Trained, text: str, path: Path) -> str:
-    """Translate one sentence, draw what every head of the last layer read of it, and return the translation."""
-    t = trained.tokenizer
-    translated = trained.translator()(trained.params, [text])[0]
-    source, target = [*t.encode(text), t.eos], t.encode(translated)
+def draw(trained: Trained, text: str, path: Path, search: SearchConfig | None = None) -> str:
+    """Translate one sentence, draw what every head of the last layer read of it, and return the translation.
+
+    Raises UserError for a model without attention and for a picture format that is not known.
+    """
     if not trained.has_attention:
         raise UserError(f"the model of {trained.run.path} has no attention to draw; train one that has")
+    t = trained.tokenizer
+    translated = trained.translator(search)(trained.params, [text])[0]
+    source, target = [*t.encode(text), t.eos], t.encode(translated)
     maps = attention_maps(trained.model, trained.params, source, [t.bos, *target])
     pieces = t.pieces(source), t.pieces([*target, t.eos])
     missing = draw_attention(path, maps["cross"][-1], *pieces, f"{text} → {translated}")
@@ -274,7 +290,7 @@ def draw(trained: Trained, text: str, path: Path) -> str:
 def finish(out: Path) -> None:
     """Score the best checkpoint on the test split, show and draw examples, and say what can be done next."""
     trained = load(out)
-    config = trained.config
+    config, run = trained.config, trained.run
     print(f"testing    the checkpoint of step {trained.step}, beam {config.search.beams}", flush=True)
     scores = evaluate(trained)
     write_whole(out / "test.json", json.dumps({"step": trained.step, **scores.to_json()}, indent=2) + "\n")
@@ -287,10 +303,11 @@ def finish(out: Path) -> None:
     if trained.has_attention:
         draw(trained, example, out / "attention.png")
         print(f"attention  {out / 'attention.png'}")
-    print(f"""next       jaxformer translate {out} "{example}" --attention attention.png
-           jaxformer evaluate {out} --json
-           jaxformer inspect {out}
-           tensorboard --logdir {out / "tb"}""")
+    folder, board, sentence = (shlex.quote(str(each)) for each in (out, run.tensorboard_path, example))
+    print(f"""next       jaxformer translate {folder} {sentence} --attention attention.png
+           jaxformer evaluate {folder} --json
+           jaxformer inspect {folder}
+           tensorboard --logdir {board}""")
 
 
 def _laid_out(abstract: Any, shardings: Any) -> Any:
@@ -304,8 +321,11 @@ def _encode(split: Split, tokenizer: BpeTokenizer) -> list[tuple[list[int], list
     return list(zip(tokenizer.encode_batch(split.sources), tokenizer.encode_batch(split.targets), strict=True))
 
 
-def _tokenizer(run: RunFolder, corpus: ParallelCorpus, config: TranslateConfig) -> BpeTokenizer:
-    if not run.tokenizer_path.exists():
-        tokenizer = train_bpe([*corpus.train.sources, *corpus.train.targets], config.tokenizer)
-        tokenizer.save(run.tokenizer_path)
-    return run.tokenizer()
+def _check_accumulation(parts: int, batches: TranslationBatches) -> None:
+    """Raises UserError where a batch cannot be cut into so many parts."""
+    rows = sorted({shape.rows for shape in batches.shapes if shape.rows % parts})
+    if rows:
+        raise UserError(
+            f"optimization.accumulate must divide the rows of every batch, got accumulate={parts} for batches of "
+            f"{' and '.join(map(str, rows))} rows; lower it, or raise batches.tokens"
+        )

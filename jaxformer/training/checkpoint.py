@@ -1,5 +1,6 @@
 """Checkpoints of a run: the whole state and the position in the data, through Orbax."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,13 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
 
 from jaxformer.config.errors import UserError
 from jaxformer.training.state import TrainState
-
-SCORE = "score"
-"""The name of the metric, higher is better, by which the best checkpoint is kept."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,21 @@ class Restored(NamedTuple):
     progress: Progress
 
 
+class _Best(PreservationPolicy):
+    """Keeps one step. Orbax's own policy for the best one goes by scores that it forgets between two processes."""
+
+    step = 0
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        return [checkpoint.step == self.step for checkpoint in checkpoints]
+
+
 class Checkpoints:
     """The checkpoints of one run folder. Saving goes on in the background; close it, or use it in a `with`."""
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
-        best = BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1, keep_checkpoints_without_metrics=False)
-        options = ocp.CheckpointManagerOptions(preservation_policy=AnyPreservationPolicy([LatestN(keep), best]))
+        self._best = _Best()
+        options = ocp.CheckpointManagerOptions(preservation_policy=AnyPreservationPolicy([LatestN(keep), self._best]))
         self._folder = folder
         # Named here, so that what a checkpoint holds can be looked at before anything is restored.
         handlers = {
@@ -68,21 +75,30 @@ class Checkpoints:
 
     @property
     def best_step(self) -> int | None:
-        """The step with the highest score, or the newest where none has one."""
-        best = self._manager.best_step() if self._scored() else None
-        return best if best is not None else self._manager.latest_step()
+        """The step whose validation had the highest score, or the newest where none was validated; None without any."""
+        steps = self.steps
+        if not steps:
+            return None
+        best = self.progress(steps[-1]).best_step
+        return best if best in steps else steps[-1]
 
-    def save(self, state: TrainState, progress: Progress, score: float | None) -> None:
-        """Save a state under its step; `score` is its validation's, where it has one."""
+    def progress(self, step: int) -> Progress:
+        """Where the run stood at a step."""
+        restored = self._manager.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))
+        return Progress(**restored["progress"])
+
+    def save(self, state: TrainState, progress: Progress) -> None:
+        """Save a state under its step; the best step so far is kept besides the newest ones."""
         step = int(state.step)
         if step in self._manager.all_steps():
             return
+        self._best.step = progress.best_step
         items = ocp.args.Composite(
             model=ocp.args.StandardSave({"params": state.params, "average": state.average}),
             rest=ocp.args.StandardSave({"step": state.step, "optimizer": state.optimizer, "key": _key_data(state.key)}),
             progress=ocp.args.JsonSave(vars(progress)),
         )
-        self._manager.save(step, args=items, metrics=None if score is None else {SCORE: score})
+        self._manager.save(step, args=items)
 
     def restore(self, abstract: TrainState, step: int) -> Restored:
         """The state of a step, laid out as `abstract` (shapes, dtypes and shardings) says.
@@ -93,10 +109,9 @@ class Checkpoints:
         key = jax.eval_shape(_key_data, abstract.key).update(sharding=abstract.key.sharding)
         rest = {"step": abstract.step, "optimizer": abstract.optimizer, "key": key}
         items = self._restore(step, model=model, rest=rest)
-        progress = self._manager.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))["progress"]
         rest = items.rest | {"key": jax.random.wrap_key_data(items.rest["key"])}
         state = TrainState(**items.model, **rest)
-        return Restored(state, Progress(**progress))
+        return Restored(state, self.progress(step))
 
     def restore_params(self, abstract: Any, averaged: bool, step: int) -> Any:
         """The parameters to evaluate at a step: the moving average where one was kept."""
@@ -113,9 +128,6 @@ class Checkpoints:
             )
         every = [self.restore_params(abstract, averaged, step) for step in steps]
         return jax.tree.map(lambda *leaves: jnp.mean(jnp.stack(leaves), axis=0), *every)
-
-    def _scored(self) -> bool:
-        return any(self._manager.metrics(step) for step in self._manager.all_steps())
 
     def _restore(self, step: int, **abstract: Any) -> Any:
         for name, tree in abstract.items():

@@ -28,14 +28,15 @@ class Translator:
         self._model, self._tokenizer, self._search = model, tokenizer, search
 
     def __call__(self, params: Any, texts: Sequence[str]) -> list[str]:
-        """The translation of every text, in order."""
+        """The translation of every text, in order; that of a blank text is empty."""
         t = self._tokenizer
         batches = source_batches(t.encode_batch(texts), BOUNDS, POSITIONS, pad=t.pad, eos=t.eos, vocabulary=t.size)
         translations = [""] * len(texts)
+        blank = {index for index, text in enumerate(texts) if not text.strip()}
         for indices_B, source_BS in batches:
             tokens_BT = np.asarray(self._decode(params, source_BS))
             for index, tokens_T in zip(indices_B, tokens_BT, strict=True):
-                if index >= 0:
+                if index >= 0 and index not in blank:
                     translations[index] = t.decode(tokens_T.tolist())
         return translations
 

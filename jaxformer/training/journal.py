@@ -14,14 +14,15 @@ from jaxformer.training.run import RunFolder
 
 
 class Journal:
-    """`metrics.jsonl` and TensorBoard: one record a step, validations among them, every number in full precision."""
+    """`metrics.jsonl` and TensorBoard: one record a step, with its validation, every number in full precision."""
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, step: int = 0) -> None:
+        """`step` is the last one taken: what TensorBoard has of later ones is taken again."""
         # Imported here because it takes longer to import than all that comes before the first step of a resumed run.
         from tensorboardX import SummaryWriter
 
         self._lines = run.metrics_path.open("a", encoding="utf-8", buffering=1)
-        self._board = SummaryWriter(str(run.tensorboard_path))
+        self._board = SummaryWriter(str(run.tensorboard_path), purge_step=step + 1)
 
     def write(self, step: int, record: Mapping[str, Any]) -> None:
         """Append one record; numbers also go to TensorBoard under their names."""

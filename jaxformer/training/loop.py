@@ -89,33 +89,31 @@ def fit(
     """Take steps up to number `until`, of a run of `steps`; validate and record as `watch` says, save every
     `checkpoint_every` steps.
 
-    Ends early when patience runs out. Raises Interrupted, with everything saved, on Ctrl-C or SIGTERM. The state given
-    is consumed.
+    Ends early when patience runs out, at once where it had run out before. Raises Interrupted, with everything saved,
+    on Ctrl-C or SIGTERM. The state given is consumed.
     """
     start = int(state.step)
+    until = start if _out_of_patience(progress, watch) else until
     stream = prefetch(task.batches, progress.next_batch)
     with StopRequest() as stop:
         for done, batch in zip(range(start + 1, until + 1), stream, strict=False):
             state, metrics = task.step(state, task.place(batch))
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            journal.write(done, values)
             speed.step(values["tokens"])
             display.step(done, f"loss {values['loss']:.4f}  {speed}")
             progress = replace(progress, next_batch=progress.next_batch + 1)
 
-            score = None
             if done % watch.validate_every == 0 or done == steps:
                 validation = task.validate(done, state.best_params)
-                journal.write(done, validation.metrics)
+                values |= validation.metrics
                 display.line(f"step {done}: {validation.summary}")
-                score = validation.score
-                progress = _judged(progress, done, score)
+                progress = _judged(progress, done, validation.score)
                 speed.skip()
-            improved = score is not None and progress.best_step == done
-            patient = not watch.patience or progress.validations_since_best < watch.patience
-            if improved or stop.asked or not patient or done % checkpoint_every == 0 or done == until:
-                checkpoints.save(state, progress, score)
-            if not patient:
+            journal.write(done, values)
+            ended = _out_of_patience(progress, watch)
+            if progress.best_step == done or stop.asked or ended or done % checkpoint_every == 0 or done == until:
+                checkpoints.save(state, progress)
+            if ended:
                 display.line(
                     f"no better score in {watch.patience} validations, the best was at step {progress.best_step}"
                 )
@@ -125,6 +123,10 @@ def fit(
                 raise Interrupted(done)
     stream.close()
     return state, progress
+
+
+def _out_of_patience(progress: Progress, watch: WatchConfig) -> bool:
+    return 0 < watch.patience <= progress.validations_since_best
 
 
 def _judged(progress: Progress, step: int, score: float) -> Progress:

@@ -1,9 +1,10 @@
 """Many runs in one compiled program, so that a claim can have an error bar."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import numpy as np
 
 Mapping = Callable[[Callable[..., Any]], Callable[..., Any]]
 """A function of one member → the same function of all members, stacked on a leading axis: `jax.vmap`, `one_by_one`."""
@@ -31,3 +32,27 @@ def population(step: Callable[..., Any], mapping: Mapping | None = None) -> Call
     runs, up to the rounding of sums in another order. To be jitted with the states donated, as one step would be.
     """
     return (mapping or natural_mapping())(step)
+
+
+def history(
+    step: Callable[..., Any],
+    look: Callable[..., Any],
+    states: Any,
+    batches: Iterable[Any],
+    held_out: Any,
+    every: int,
+    mapping: Mapping | None = None,
+) -> Any:
+    """What `look(state, held_out)` sees of each member before its first `step(state, batch)` and after each `every`-th.
+
+    Step and look are functions of one member; states, batches and held_out have the leading axis of members. Returns
+    NumPy arrays [looks, members, ...]. The states are consumed.
+    """
+    step = jax.jit(population(step, mapping), donate_argnums=0)
+    look = jax.jit(population(look, mapping))
+    seen = [look(states, held_out)]
+    for done, batch in enumerate(batches, 1):
+        states, _ = step(states, batch)
+        if done % every == 0:
+            seen.append(look(states, held_out))
+    return jax.tree.map(lambda *looks: np.stack(looks), *jax.device_get(seen))

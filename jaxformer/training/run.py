@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from jaxformer.config.errors import UserError
 from jaxformer.config.io import difference, from_json, to_json
-from jaxformer.text.bpe import BpeTokenizer
+from jaxformer.text.bpe import BpeTokenizer, Tokenizer
 
 Config = TypeVar("Config")
 
@@ -19,11 +19,10 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def begin(self, config: Any, env: dict[str, Any]) -> bool:
-        """Make the folder for a run, or take up the run that is in it; True where one is taken up.
+    def holds(self, config: Any) -> bool:
+        """Whether this run is there already; False where it may begin. Writes nothing.
 
-        Raises UserError where the folder holds a run with another configuration, or something else than a run; nothing
-        is overwritten then.
+        Raises UserError where the folder holds a run with another configuration, or something else than a run.
         """
         if self.config_path.exists():
             changes = difference(self.config(type(config)), config)
@@ -35,11 +34,22 @@ class RunFolder:
             return True
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise UserError(f"{self.path} exists and is not a run folder; choose another --out")
-        for folder in (self.path, self.checkpoints_path, self.samples_path):
-            folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path / "env.json", json.dumps(env, indent=2) + "\n")
-        write_whole(self.config_path, json.dumps(to_json(config), indent=2, ensure_ascii=False) + "\n")
         return False
+
+    def begin(self, config: Any, env: dict[str, Any]) -> None:
+        """Make the folder of a new run. Raises UserError where that cannot be done."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_whole(self.config_path, json.dumps(to_json(config), indent=2, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be made: {error.strerror}; choose another --out") from None
+        write_whole(self.path / "env.json", json.dumps(env, indent=2) + "\n")
+
+    def keep_tokenizer(self, tokenizer: Tokenizer) -> None:
+        """Write the tokenizer of the run."""
+        temporary = self.path / ".tokenizer.json"
+        tokenizer.save(temporary)
+        temporary.replace(self.tokenizer_path)
 
     def config(self, cls: type[Config]) -> Config:
         """The configuration of the run. Raises UserError where the folder is not a run."""
@@ -51,7 +61,10 @@ class RunFolder:
             ) from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{self.config_path} is damaged: {error}; restore it or train again") from None
-        return from_json(cls, data)
+        try:
+            return from_json(cls, data)
+        except UserError as error:
+            raise UserError(f"{self.config_path}: {error}") from None
 
     @property
     def config_path(self) -> Path:
@@ -84,8 +97,8 @@ class RunFolder:
     def forget_after(self, step: int) -> None:
         """Drop metrics of steps past `step`, which a resumed run takes again."""
         if self.metrics_path.exists():
-            lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
-            write_whole(self.metrics_path, "".join(line for line in lines if _step_of(line) <= step))
+            lines = self.metrics_path.read_text(encoding="utf-8").splitlines()
+            write_whole(self.metrics_path, "".join(f"{line}\n" for line in lines if _step_of(line) <= step))
 
 
 def _step_of(line: str) -> float:

@@ -1,4 +1,4 @@
-"""The models that the laws are tried on: small, every dimension a different prime where it can be, every weight random."""
+"""The models that the laws are tried on: small, a different prime for every dimension, every weight random."""
 
 from dataclasses import replace
 from functools import cache, cached_property, partial
@@ -28,9 +28,7 @@ from tests.parity.compare import random_like
 B, S, T, V = 11, 17, 13, 23
 PAD = 0
 
-PRE_NORM = TransformerConfig(
-    width=2 * 7, heads=2, encoder_layers=5, decoder_layers=3, feed_forward=19, dropout=0.0
-)
+PRE_NORM = TransformerConfig(width=2 * 7, heads=2, encoder_layers=5, decoder_layers=3, feed_forward=19, dropout=0.0)
 POST_NORM = replace(PRE_NORM, norm=PostNorm(), position=Learned(29), bias=False, tied_output=False)
 NO_POSITION = replace(PRE_NORM, position=NoPosition())
 RNN = RnnConfig(cell=Lstm(), embedding=7, width=2 * 5, layers=2, dropout=0.0)

@@ -32,9 +32,8 @@ def test_values_and_gradients_are_those_of_the_scan(layout, scanned):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_parameters_are_those_of_the_scan(layout):
     key = jax.random.key(5)
-    scanned, other = (
-        jax.eval_shape(case(replace(PRE_NORM, layers=choice)).model.init, key, *pairs()) for choice in (Layers(), layout)
-    )
+    models = (case(replace(PRE_NORM, layers=choice)).model for choice in (Layers(), layout))
+    scanned, other = (jax.eval_shape(model.init, key, *pairs()) for model in models)
     assert jax.tree.structure(scanned) == jax.tree.structure(other)
     assert jax.tree.leaves(scanned) == jax.tree.leaves(other)
 

@@ -1,4 +1,4 @@
-"""Without positions the encoder knows a bag of words: permuted tokens give permuted vectors. With positions they do not."""
+"""Without positions the encoder knows a bag of words: permuted tokens give permuted vectors. With positions, not."""
 
 from functools import partial
 

@@ -46,8 +46,8 @@ def test_recording_changes_no_logit_and_maps_are_distributions_over_what_is_ther
 
 def test_maps_have_an_axis_for_layers_and_heads():
     def shapes(config):
-        model = case(config).model.recording()
-        return jax.tree.map(np.shape, jax.eval_shape(partial(model.apply, method="attention_maps"), case(config).params, *pairs()))
+        maps = partial(case(config).model.recording().apply, method="attention_maps")
+        return jax.tree.map(np.shape, jax.eval_shape(maps, case(config).params, *pairs()))
 
     heads, encoder, decoder = PRE_NORM.heads, PRE_NORM.encoder_layers, PRE_NORM.decoder_layers
     assert shapes(PRE_NORM) == {

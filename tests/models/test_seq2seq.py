@@ -46,9 +46,8 @@ def test_the_output_is_the_embedding_exactly_where_it_is_tied(config, tied):
 
 
 def test_a_sequence_longer_than_its_positions_is_refused():
-    short = case(replace(POST_NORM, position=Learned(T)))
     with pytest.raises(ValueError, match=f"must fit the {T} learned positions, got length {S}"):
-        short.logits(tokens(1, B, S), tokens(2, B, T))
+        case(replace(POST_NORM, position=Learned(T))).logits(tokens(1, B, S), tokens(2, B, T))
 
 
 def test_a_cache_with_more_room_than_positions_is_refused():

@@ -1,4 +1,4 @@
-"""Recurrent layers in isolation: direction, padding and the attention between the steps. Their parity is in tests/parity."""
+"""Recurrent layers by themselves: direction, padding and the attention between the steps; parity is elsewhere."""
 
 import flax.linen as nn
 import jax

@@ -12,7 +12,7 @@ def normal(seed: int, *shape: int, dtype: Any = np.float32) -> np.ndarray:
 
 
 def random_like(shapes: Any, seed: int, deviation: float = 0.3) -> Any:
-    """A tree of normal numbers in the given shapes; scales of norms lie around 1. Nothing is left at an initial 0 or 1."""
+    """A tree of normal numbers in the given shapes, around 1 for the scales of norms: nothing stays at 0 or 1."""
     rng = np.random.default_rng(seed)
 
     def draw(path: Any, leaf: Any) -> np.ndarray:
@@ -41,7 +41,9 @@ def assert_close(actual: Any, expected: Any, tolerance: float = 1e-5) -> None:
         name = jax.tree_util.keystr(path)
         assert actual.shape == expected.shape, f"{name}: {actual.shape} against {expected.shape}"
         scale = max(np.max(np.abs(expected), initial=0.0), largest / 100)
-        np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * scale, err_msg=f"{name}, scale {scale:.3g}")
+        np.testing.assert_allclose(
+            actual, expected, rtol=0, atol=tolerance * scale, err_msg=f"{name}, scale {scale:.3g}"
+        )
 
     jax.tree_util.tree_map_with_path(check, actual, expected)
 

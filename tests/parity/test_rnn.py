@@ -143,7 +143,7 @@ def test_the_whole_model_trains_as_torchs(torch, cell, name, gates, attentive):
     assert_all_close(jax.tree.leaves(cache.states), [m.detach().numpy() for state in states for m in state])
     maps = jax.jit(lambda params: model.apply(params, *inputs, method="attention_maps"))(params)
     if attentive:
-        assert_close(cache.memory_BSM, memory.detach().numpy())
+        assert_close(cache.source[0], memory.detach().numpy())
         assert_close(maps["cross"][0, :, 0], weights.detach().numpy())
     else:
         assert maps == {}

@@ -70,9 +70,7 @@ def test_self_attention(torch, tensor, causal):
     torch_weights.randomise(twin, seed=2)
     hidden = torch.triu(torch.ones(T, T, dtype=torch.bool), 1) if causal else None
     tx = tensor(x)
-    output, weights = twin(
-        tx, tx, tx, key_padding_mask=tensor(~flags), attn_mask=hidden, average_attn_weights=False
-    )
+    output, weights = twin(tx, tx, tx, key_padding_mask=tensor(~flags), attn_mask=hidden, average_attn_weights=False)
     module = Attention(AttentionConfig(N, N, H), D, attention_with_weights)
     mask = Valid(flags) & Causal() if causal else Valid(flags)
     tree_of = lambda read: torch_weights.attention(read, N)  # noqa: E731
@@ -119,9 +117,7 @@ def test_encoder_layer(torch, tensor, norm, norm_first):
     output = twin(tx, src_key_padding_mask=tensor(~flags))
     block = EncoderBlock(config(norm))
     ours = lambda params, x: block.apply({"params": params}, x, Valid(flags))[0]  # noqa: E731
-    assert_all_close(
-        *compared(output, twin, [tx], lambda read: torch_weights.encoder_block(read, N), ours, [x])
-    )
+    assert_all_close(*compared(output, twin, [tx], lambda read: torch_weights.encoder_block(read, N), ours, [x]))
 
 
 @pytest.mark.parametrize("norm, norm_first", PLACEMENTS)

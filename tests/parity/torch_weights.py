@@ -1,4 +1,4 @@
-"""Where a torch module keeps what a jaxformer module calls by another name. The same tables serve weights and gradients."""
+"""Where a torch module keeps what a jaxformer module calls by another name, for weights and for gradients."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Schedules against their formulas; optimizers, clipping and decay against torch's."""
 
-from dataclasses import replace
-
 import jax
 import numpy as np
 import optax
@@ -40,18 +38,12 @@ def test_wsd_rises_stays_and_falls_to_0():
 
 
 @pytest.mark.parametrize("config", [Cosine(peak=0.3), Wsd(peak=0.3)], ids=["cosine", "wsd"])
-@pytest.mark.parametrize("steps", [1, 2, 7, 20, 101])
+@pytest.mark.parametrize("steps", [2, 7, 20, 101])
 def test_short_runs_learn_too(config, steps):
-    """The warm-up gives way to the run: it reaches its peak, or comes near it, and stays finite and positive."""
+    """The warm-up gives way to a run that is shorter: it comes near its peak and never below 0."""
     actual = rates(config, steps)[:steps]
     assert np.isfinite(actual).all() and np.all(actual >= 0)
     assert actual.max() > 0.9 * 0.3
-
-
-def test_no_step_is_wasted():
-    """A first rate of 0 would spend a batch on nothing."""
-    for config in (Noam(), Cosine(), Wsd()):
-        assert rates(config)[0] > 0, config
 
 
 def tree(seed):
@@ -107,4 +99,3 @@ def test_what_no_rule_knows_is_refused():
         schedule("linear", STEPS, WIDTH)
     with pytest.raises(TypeError, match="no optimizer for str"):
         scale("lion", lambda step: 1.0)
-    assert replace(OptimizationConfig(), accumulate=2).accumulate == 2

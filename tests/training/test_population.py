@@ -12,7 +12,7 @@ from jaxformer.objectives import Total
 from jaxformer.ops.dropout import dropout
 from jaxformer.ops.losses import TokenLoss
 from jaxformer.training.optimizers import optimizer
-from jaxformer.training.population import natural_mapping, one_by_one, population
+from jaxformer.training.population import history, natural_mapping, one_by_one, population
 from jaxformer.training.state import new_state
 from jaxformer.training.step import make_step
 
@@ -57,13 +57,13 @@ def run(step, state, batches):
 @pytest.mark.smoke
 @pytest.mark.parametrize("mapping", [None, one_by_one, jax.vmap], ids=["natural", "one by one", "side by side"])
 def test_a_member_has_the_run_that_it_would_have_alone(mapping):
-    keys = jax.vmap(jax.random.key)(jnp.arange(MEMBERS))
     batches = [examples(time) for time in range(STEPS)]
-    together = run(jax.jit(population(step, mapping), donate_argnums=0), population(begin, mapping)(keys), batches)
+    states = population(begin, mapping)(jax.vmap(jax.random.key)(jnp.arange(MEMBERS)))
+    together = run(jax.jit(population(step, mapping), donate_argnums=0), states, batches)
     alone = jax.jit(step)
     for member in range(MEMBERS):
         own = [jax.tree.map(lambda x, member=member: x[member], batch) for batch in batches]
-        expected = run(alone, begin(keys[member]), own)
+        expected = run(alone, begin(jax.random.key(member)), own)
         found = jax.tree.map(lambda x, member=member: x[member], together)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), found, expected)
 
@@ -82,3 +82,24 @@ def test_the_mapping_decides_how_members_are_computed():
 def test_members_go_one_by_one_only_where_the_device_is_narrow(monkeypatch, device, mapping):
     monkeypatch.setattr(jax, "default_backend", lambda: device)
     assert natural_mapping() is mapping
+
+
+@pytest.mark.parametrize("every, taken", [(1, range(STEPS + 1)), (3, [0, 3, 6])])
+def test_a_history_shows_each_member_before_the_first_step_and_after_each_of_so_many(every, taken):
+    begin_all = jax.jit(population(begin))
+
+    def look(state, held_out):
+        return state.step, jnp.sum(state.params["up"]) + held_out
+
+    def begun():
+        return begin_all(jax.vmap(jax.random.key)(jnp.arange(MEMBERS)))
+
+    batches, held_out = [examples(time) for time in range(STEPS)], np.arange(float(MEMBERS))
+    steps_PM, sums_PM = history(step, look, begun(), iter(batches), held_out, every)
+    np.testing.assert_array_equal(steps_PM, np.tile(np.array(taken)[:, None], MEMBERS))
+    step_all = jax.jit(population(step))
+    for row_M, done in zip(sums_PM, taken, strict=True):
+        state = begun()
+        for batch in batches[:done]:
+            state, _ = step_all(state, batch)
+        np.testing.assert_allclose(row_M, state.params["up"].sum((1, 2)) + held_out, rtol=1e-5, atol=1e-5)

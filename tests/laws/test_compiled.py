@@ -1,0 +1,21 @@
+"""What the compiler makes of a formula is the formula."""
+
+import jax
+import numpy as np
+
+from jaxformer.ops.norms import layer_norm
+from tests.parity.compare import assert_close, normal
+
+C, B, T, D = 149, 11, 13, 17
+"""So many that XLA splits its loops among threads."""
+
+
+def test_a_compiled_batch_of_pullbacks_is_each_of_them():
+    """As in a Jacobian of the activations. jaxlib 0.10.2 gets this wrong on CPU, silently, for it fuses the sums with
+    operands that the batch shares (jax issue 39103), unless XLA_FLAGS holds --xla_cpu_experimental_ynn_fusion_type=.
+    """
+    scale_D, bias_D = normal(1, D), normal(2, D)
+    _, pull_back = jax.vjp(lambda x_BTD: layer_norm(x_BTD, scale_D, bias_D), normal(0, B, T, D))
+    cotangents_CBTD = normal(3, C, B, T, D)
+    each = np.asarray(jax.vmap(pull_back)(cotangents_CBTD)[0])
+    assert_close(jax.jit(jax.vmap(pull_back))(cotangents_CBTD)[0], each)

@@ -1,0 +1,236 @@
+"""A step on a mesh of eight devices is the step of one device, and every part lies where the table says."""
+
+import re
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jaxformer.config.errors import UserError
+from jaxformer.config.model import Bahdanau, RnnConfig, TransformerConfig
+from jaxformer.config.training import Ema, MeshConfig, NoAverage, OptimizationConfig
+from jaxformer.data.batches import PairBatch
+from jaxformer.models.rnn import Rnn
+from jaxformer.models.seq2seq import Transformer
+from jaxformer.objectives import translation
+from jaxformer.parallel.gather import gathered
+from jaxformer.parallel.mesh import batch_shardings, make_mesh, place, replicated, state_shardings
+from jaxformer.parallel.rules import RULES
+from jaxformer.training.optimizers import optimizer
+from jaxformer.training.state import new_state
+from jaxformer.training.step import make_step
+
+# Primes times what the meshes divide by; S and T appear in no weight, so that activations are known by their shapes.
+B, S, T, V = 8 * 3, 11, 13, 8 * 7
+MODELS = {
+    "transformer": Transformer(
+        TransformerConfig(width=24, encoder_layers=2, decoder_layers=3, heads=2, feed_forward=2 * 5, dropout=0.1), V
+    ),
+    # The width of the RNN is no multiple of 8: those of its weights stay whole where the mesh asks for that.
+    "rnn": Rnn(RnnConfig(embedding=24, width=2 * 7, layers=2, attention=Bahdanau(5), dropout=0.1), V),
+}
+MESHES = {
+    "data": MeshConfig(data=8),
+    "fsdp": MeshConfig(data=1, fsdp=8),
+    "tensor": MeshConfig(data=1, tensor=2),
+    "all": MeshConfig(data=2, fsdp=2, tensor=2),
+}
+# Its "update" is the gradient, which it keeps: a step's gradient is then to be seen in its state.
+KEEP_GRADIENT = optax.trace(decay=0.0)
+
+# The partitioner is what is tested; what LLVM makes of the parts would take most of the time.
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def a_batch(rows: int = B) -> PairBatch:
+    random = np.random.default_rng(0)
+    source_BS, target_BT = (random.integers(3, V, (rows, width), np.int32) for width in (S, T + 1))
+    source_BS[:, 7:][random.random((rows, S - 7)) < 0.3] = 0
+    target_BT[::3, 9:] = 0
+    return PairBatch(source_BS, target_BT)
+
+
+def maker(name: str, transformation: optax.GradientTransformation, average: Any = None):
+    def make_state():
+        params = MODELS[name].init(jax.random.key(2), *a_batch(1))
+        return new_state(params, transformation, average or NoAverage(), jax.random.key(3))
+
+    return make_state
+
+
+def objective_of(name: str):
+    return translation(MODELS[name], smoothing=0.1, z_weight=1e-4)
+
+
+def mesh_of(name: str):
+    config = MESHES[name]
+    sizes = (config.data, config.fsdp, config.tensor)
+    return make_mesh(config, jax.devices()[: abs(int(np.prod(sizes)))])
+
+
+class Outcome(NamedTuple):
+    start: Any
+    state: Any
+    metrics: dict[str, Any]
+    hlo: str
+
+
+@cache
+def on_one_device(name: str) -> Outcome:
+    start = jit(lambda: nn.unbox(maker(name, KEEP_GRADIENT)()))()
+    state, metrics = jit(make_step(objective_of(name), KEEP_GRADIENT))(start, a_batch())
+    return Outcome(jax.device_get(start.params), jax.device_get(state.optimizer.trace), jax.device_get(metrics), "")
+
+
+@cache
+def on_mesh(name: str, mesh_name: str) -> Outcome:
+    mesh, make_state = mesh_of(mesh_name), maker(name, KEEP_GRADIENT)
+    abstract = jax.eval_shape(make_state)
+    shardings = state_shardings(abstract, mesh)
+    start = jit(lambda: nn.unbox(make_state()), out_shardings=shardings)()
+    params = jax.device_get(start.params)
+    step = make_step(gathered(objective_of(name), abstract.params, mesh), KEEP_GRADIENT)
+    step = jit(step, out_shardings=(shardings, replicated(mesh)), donate_argnums=0)
+    batch = place(a_batch(), mesh)
+    compiled = step.lower(start, batch).compile()
+    state, metrics = compiled(start, batch)
+    return Outcome(params, state, jax.device_get(metrics), compiled.as_text())
+
+
+def difference(tree: Any, expected: Any) -> float:
+    """Relative L2 distance of all leaves together, in float64."""
+    pairs = list(zip(jax.tree.leaves(jax.device_get(tree)), jax.tree.leaves(expected), strict=True))
+    square = sum(np.sum((np.asarray(a, np.float64) - b) ** 2) for a, b in pairs)
+    return float(np.sqrt(square / sum(np.sum(np.asarray(b, np.float64) ** 2) for _, b in pairs)))
+
+
+every_case = pytest.mark.parametrize("mesh_name", MESHES)
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+@every_case
+@every_model
+def test_a_sharded_step_is_the_step_of_one_device(name, mesh_name):
+    """With dropout: the random bits are the same, however they are divided."""
+    one, many = on_one_device(name), on_mesh(name, mesh_name)
+    assert abs(float(many.metrics["loss"]) / float(one.metrics["loss"]) - 1) <= 2e-6
+    gradient = jax.device_get(many.state.optimizer.trace)
+    assert difference(gradient, one.state) <= 5e-6
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), gradient, one.state)
+    assert {key: pytest.approx(float(value), rel=2e-6) for key, value in one.metrics.items()} == many.metrics
+
+
+@every_case
+@every_model
+def test_initialisation_does_not_depend_on_the_mesh(name, mesh_name):
+    jax.tree.map(np.testing.assert_array_equal, on_mesh(name, mesh_name).start, on_one_device(name).start)
+
+
+@pytest.mark.parametrize("mesh_name", ["data", "fsdp"])
+@every_model
+def test_no_activation_travels_between_devices_that_share_the_batch(name, mesh_name):
+    """Only weights are put together and only gradients and sums are added up, none of which has an axis S or T."""
+    communications = re.findall(
+        r"= (.*?) (?:all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(",
+        on_mesh(name, mesh_name).hlo,
+    )
+    assert communications
+    sizes = [set(map(int, dims.split(","))) for shape in communications for dims in re.findall(r"\[([\d,]+)\]", shape)]
+    assert sizes
+    assert not [size for size in sizes if size & {S, T, B * T, B * S, B // 8 * T, B // 8 * S}]
+
+
+def shard_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    def last(path: Any) -> str:
+        return "/".join(key.key for key in path[-3:])
+
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {last(path): leaf.addressable_shards[0].data.shape for path, leaf in leaves}
+
+
+def test_parameters_and_all_that_follows_them_lie_in_parts():
+    mesh = mesh_of("all")
+    make_state = maker("transformer", optimizer(OptimizationConfig(), 10, 24), Ema())
+    shardings = state_shardings(jax.eval_shape(make_state), mesh)
+    state = jit(lambda: nn.unbox(make_state()), out_shardings=shardings)()
+    shapes = shard_shapes(state.params)
+    assert shapes["params/embedding/table"] == (V // 2, 24 // 2)
+    assert shapes["decoder/self_attention/query"] == (3, 24 // 2, 2 // 2, 12)
+    assert shapes["encoder/attention/output"] == (2, 2 // 2, 12, 24 // 2)
+    assert shapes["encoder/feed_forward/up"] == (2, 24 // 2, 10 // 2)
+    assert shapes["decoder/feed_forward/down_bias"] == (3, 24 // 2)
+    assert shard_shapes(state.average) == shapes
+    moments = [
+        part for part in jax.tree.leaves(state.optimizer, is_leaf=lambda x: hasattr(x, "mu")) if hasattr(part, "mu")
+    ]
+    (adam,) = moments
+    assert shard_shapes(adam.mu) == shard_shapes(adam.nu) == shapes
+    assert state.step.sharding.is_fully_replicated and state.key.sharding.is_fully_replicated
+
+
+def test_a_step_leaves_every_part_where_it_was():
+    state = on_mesh("transformer", "all").state
+    shardings = state_shardings(jax.eval_shape(maker("transformer", KEEP_GRADIENT)), mesh_of("all"))
+    moved = jax.tree.map(
+        lambda leaf, sharding: not leaf.sharding.is_equivalent_to(sharding, leaf.ndim), state, shardings
+    )
+    assert not any(jax.tree.leaves(moved))
+
+
+def test_a_batch_is_divided_by_rows_where_they_divide():
+    mesh = mesh_of("all")
+    source_BS, target_BT = place(a_batch(), mesh)
+    assert source_BS.addressable_shards[0].data.shape == (B // 4, S)
+    assert target_BT.addressable_shards[0].data.shape == (B // 4, T + 1)
+    assert len({shard.index[0].start for shard in source_BS.addressable_shards}) == 4
+    odd = place(a_batch(7), mesh)
+    assert odd.source_BS.sharding.is_fully_replicated
+    np.testing.assert_array_equal(odd.target_BT, a_batch(7).target_BT)
+    assert batch_shardings(a_batch(7), mesh).source_BS == replicated(mesh)
+
+
+def test_another_table_is_another_layout():
+    mesh, rules = mesh_of("all"), {**RULES, "vocabulary": None, "embed": ("fsdp", "tensor")}
+    shardings = state_shardings(jax.eval_shape(maker("transformer", KEEP_GRADIENT)), mesh, rules)
+    table = shardings.params["params"]["embedding"]["table"]
+    assert table.shard_shape((V, 24)) == (V, 24 // 4)
+
+
+def test_one_device_needs_no_gathering():
+    objective, mesh = objective_of("rnn"), make_mesh(MeshConfig(), jax.devices()[:1])
+    assert gathered(objective, jax.eval_shape(maker("rnn", KEEP_GRADIENT)).params, mesh) is objective
+
+
+@pytest.mark.parametrize(
+    "config, sizes",
+    [
+        (MeshConfig(), (8, 1, 1)),
+        (MeshConfig(fsdp=2), (4, 2, 1)),
+        (MeshConfig(data=2, fsdp=-1, tensor=2), (2, 2, 2)),
+        (MeshConfig(data=1, fsdp=1, tensor=8), (1, 1, 8)),
+    ],
+)
+def test_the_mesh_takes_every_device(config, sizes):
+    mesh = make_mesh(config, jax.devices()[:8])
+    assert mesh.devices.shape == sizes
+    assert mesh.axis_names == ("data", "fsdp", "tensor")
+    assert {device.id for device in mesh.devices.flat} == set(range(8))
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        (MeshConfig(data=2), "must multiply to the number of devices, 8; got data=2, fsdp=1, tensor=1"),
+        (MeshConfig(tensor=3), "must multiply to the number of devices, 8; got data=-1, fsdp=1, tensor=3"),
+        (MeshConfig(fsdp=-1), "one of them may be -1 for all that is left; got data=-1, fsdp=-1, tensor=1"),
+        (MeshConfig(tensor=0), "must be at least 1"),
+        (MeshConfig(data=16), "the number of devices, 8; got data=16"),
+    ],
+)
+def test_a_mesh_that_does_not_fit_is_a_persons_error(config, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        make_mesh(config, jax.devices()[:8])
