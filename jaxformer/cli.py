@@ -13,6 +13,7 @@ import runpy
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -233,7 +234,7 @@ def run(arguments: Sequence[str]) -> int:
         return code
     except UserError as error:
         if debug:
-            raise
+            traceback.print_exc()
         print(f"jaxformer: {error}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
@@ -244,7 +245,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
         first = (str(error).strip() or "no message").splitlines()[0]
         print(f"jaxformer: {type(error).__name__}: {first} (--debug shows where)", file=sys.stderr)
         return FAILED
@@ -333,9 +334,7 @@ def _utf8(argument: str) -> str:
     try:
         argument.encode()
     except UnicodeEncodeError:
-        raise UserError(
-            f"a sentence must be UTF-8, got {os.fsencode(argument)!r}; convert it with iconv -t utf-8"
-        ) from None
+        raise UserError(f"text must be UTF-8, got {os.fsencode(argument)!r}; convert it with iconv -t utf-8") from None
     return argument
 
 
@@ -347,8 +346,8 @@ def _standard_input() -> list[str]:
             lines.append(line.decode().rstrip("\r\n"))
         except UnicodeDecodeError as error:
             raise UserError(
-                f"standard input, line {number}: not UTF-8 (byte {line[error.start]:#04x} at column {error.start + 1}); "
-                "convert it with iconv -t utf-8"
+                f"standard input, line {number}: not UTF-8 (byte 0x{line[error.start]:02X} at column "
+                f"{error.start + 1}); convert it with iconv -t utf-8"
             ) from None
     return lines
 

@@ -53,7 +53,7 @@ def parse_choice(path: str, hint: Any, text: str) -> Any:
 
 
 def _as_json(node: ast.expr, hint: Any) -> Any:
-    """The JSON of a field with this hint: a call of one of its classes, or a literal. Raises ValueError for the rest."""
+    """The JSON of a field with this hint: a call of one of its classes, or a literal; ValueError for the rest."""
     kinds = alternatives(hint)
     if not kinds:
         return ast.literal_eval(node)

@@ -16,7 +16,7 @@ class Preset:
 
 
 MINI = TransformerConfig(width=128, encoder_layers=2, decoder_layers=2, heads=4, feed_forward=256, dropout=0.05)
-"""A model for the built-in corpus: two layers a side reach its word order and its references in minutes on two cores."""
+"""A model for the built-in corpus: two layers a side reach its word order in minutes on two cores."""
 
 TINY = TransformerConfig(width=128, encoder_layers=4, decoder_layers=4, heads=4, feed_forward=256, dropout=0.3)
 """The small model of Wu et al. 2021 ("Good for Misconceived Reasons", §4) for corpora of tens of thousands of pairs."""

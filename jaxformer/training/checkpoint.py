@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
 
 from jaxformer.config.errors import UserError
@@ -114,7 +115,10 @@ class Checkpoints:
         return Restored(state, self.progress(step))
 
     def restore_params(self, abstract: Any, averaged: bool, step: int) -> Any:
-        """The parameters to evaluate at a step: the moving average where one was kept."""
+        """The parameters to evaluate at a step, on one device: the moving average where one was kept."""
+        # Said outright, because Orbax would else look for the devices that they were saved from.
+        place = SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), abstract)
         model = {"params": abstract, "average": abstract if averaged else None}
         restored = self._restore(step, model=model).model
         return restored["average"] if averaged else restored["params"]

@@ -57,7 +57,7 @@ def make_step(
             "loss": total.costs.loss / tokens,
             "nll": total.costs.nll / tokens,
             "accuracy": total.costs.correct / tokens,
-            "gradient_norm": optax.global_norm(gradients),
+            "gradient_norm": optax.tree.norm(gradients),
             "tokens": total.tokens,
         }
         kept = _averaged(average, state.average, params, state.step)

@@ -1,0 +1,196 @@
+"""The loop on a task without arrays: what is taken, looked at, saved and written down, and when it stops."""
+
+import os
+import signal
+import threading
+from dataclasses import replace
+from itertools import accumulate
+
+import jax.numpy as jnp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxformer.config.translate import WatchConfig
+from jaxformer.training.checkpoint import Progress
+from jaxformer.training.journal import Speed
+from jaxformer.training.loop import Interrupted, StopRequest, Validation, fit
+from jaxformer.training.state import TrainState
+
+pytestmark = pytest.mark.smoke
+
+START = TrainState(jnp.int32(0), params=(), optimizer=None, average=None, key=None)
+FIRST = Progress("data", 0)
+
+
+class Task:
+    """Parameters are the batches seen so far; validations score as they are told to."""
+
+    def __init__(self, scores=None, before_step=lambda step: None):
+        self.scores, self.before_step = scores or {}, before_step
+        self.batches = [f"batch {index}" for index in range(99)]
+
+    def place(self, batch):
+        return f"placed {batch}"
+
+    def step(self, state, batch):
+        self.before_step(int(state.step) + 1)
+        seen = (*state.params, batch)
+        return state._replace(step=state.step + 1, params=seen), {"loss": jnp.float32(1 / len(seen)), "tokens": 7.0}
+
+    def validate(self, step, params):
+        assert len(params) == step
+        score = self.scores.get(step, 0.0)
+        return Validation({"valid_bleu": score}, score, f"BLEU {score}")
+
+
+class Record:
+    """Stands for checkpoints, journal and display, and remembers what they were given."""
+
+    def __init__(self):
+        self.saved, self.rows, self.lines = {}, [], []
+
+    def save(self, state, progress):
+        assert int(state.step) == progress.next_batch
+        self.saved[int(state.step)] = (state, progress)
+
+    def write(self, step, record):
+        self.rows.append({"step": step, **record})
+
+    def step(self, step, text):
+        pass
+
+    def line(self, text):
+        self.lines.append(text)
+
+
+def run(task, record=None, state=START, progress=FIRST, steps=23, until=None, checkpoint_every=10, **watch):
+    record = record or Record()
+    fit(
+        task,
+        state,
+        progress,
+        steps=steps,
+        until=steps if until is None else until,
+        checkpoint_every=checkpoint_every,
+        watch=WatchConfig(**{"validate_every": 7, **watch}),
+        checkpoints=record,
+        journal=record,
+        display=record,
+        speed=Speed(steps, 1.0, None),
+    )
+    return record
+
+
+def test_every_batch_is_taken_in_order_and_placed():
+    record = run(Task())
+    state, progress = record.saved[23]
+    assert state.params == tuple(f"placed batch {index}" for index in range(23))
+    assert progress.next_batch == 23 and progress.batches == "data"
+
+
+def test_every_step_has_one_record_with_its_validation():
+    rows = run(Task(scores={14: 0.3})).rows
+    assert [row["step"] for row in rows] == list(range(1, 24))
+    assert all(row["loss"] == float(jnp.float32(1 / row["step"])) and row["tokens"] == 7.0 for row in rows)
+    validated = {row["step"]: row["valid_bleu"] for row in rows if "valid_bleu" in row}
+    assert validated == {7: 0.0, 14: 0.3, 21: 0.0, 23: 0.0}
+
+
+def test_saved_are_every_tenth_the_last_and_each_better_one():
+    assert sorted(run(Task(scores={7: 1.0, 14: 2.0, 21: 2.0})).saved) == [7, 10, 14, 20, 23]
+    assert sorted(run(Task(), until=12).saved) == [7, 10, 12]
+
+
+def test_a_pause_is_no_reason_to_validate():
+    record = run(Task(), until=12)
+    assert [row["step"] for row in record.rows if "valid_bleu" in row] == [7]
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0]), min_size=3, max_size=3), st.integers(1, 22))
+@settings(deadline=None, max_examples=20)
+def test_in_two_parts_it_is_the_same_run(scores, cut):
+    task = Task(dict(zip((7, 14, 21), scores, strict=True)))
+    whole, first = run(task), run(task, until=cut)
+    second = run(task, None, *first.saved[cut])
+    assert first.rows + second.rows == whole.rows
+    assert first.saved.keys() - {cut} | second.saved.keys() == whole.saved.keys() - {cut}
+    assert all(second.saved[step] == whole.saved[step] for step in second.saved)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+@given(st.lists(st.integers(0, 5), min_size=23, max_size=23))
+@settings(deadline=None, max_examples=15)
+def test_it_ends_after_so_many_validations_without_a_better_score(patience, scores):
+    record = run(Task(dict(enumerate(scores, 1))), validate_every=1, patience=patience, checkpoint_every=99)
+    best = list(accumulate(scores, max))
+    better = [step for step in range(1, 24) if step == 1 or scores[step - 1] > best[step - 2]]
+    ends = next(
+        (step for step in range(1, 24) if step - max(b for b in better if b <= step) == patience),
+        23,
+    )
+    assert [row["step"] for row in record.rows] == list(range(1, ends + 1))
+    assert sorted(record.saved) == sorted({*(b for b in better if b <= ends), ends})
+    progress = record.saved[ends][1]
+    assert progress.best_step == max(b for b in better if b <= ends) and progress.best_score == best[ends - 1]
+    told = f"no better score in {patience} validations, the best was at step {progress.best_step}"
+    assert record.lines.count(told) == (ends - progress.best_step == patience)
+
+
+def test_a_run_that_ended_early_takes_no_more_steps():
+    first = run(Task({1: 2.0}), validate_every=1, patience=2)
+    assert first.saved[3][1].validations_since_best == 2
+    again = run(Task(), None, *first.saved[3], validate_every=1, patience=2)
+    assert again.rows == [] and again.saved == {}
+
+
+def test_a_finished_run_takes_no_more_steps():
+    state, progress = run(Task()).saved[23]
+    again = run(Task(), None, state, progress)
+    assert again.rows == [] and again.saved == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_its_step_with_everything_saved(number):
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    record, stopping = Record(), Task(before_step=lambda step: step == 5 and os.kill(os.getpid(), number))
+    with pytest.raises(Interrupted, match="interrupted after step 5, which is saved") as caught:
+        run(stopping, record)
+    assert caught.value.step == 5 and [row["step"] for row in record.rows] == [1, 2, 3, 4, 5]
+    assert {each: signal.getsignal(each) for each in before} == before
+    assert record.rows + run(Task(), None, *record.saved[5]).rows == run(Task()).rows
+
+
+def test_a_signal_in_the_last_step_changes_nothing():
+    record = run(Task(before_step=lambda step: step == 23 and os.kill(os.getpid(), signal.SIGINT)))
+    assert record.rows == run(Task()).rows
+
+
+def test_a_second_signal_interrupts_at_once():
+    record = Record()
+
+    def impatient(step):
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Task(before_step=impatient), record)
+    assert [row["step"] for row in record.rows] == [1, 2, 3, 4] and record.saved == {}
+
+
+def test_another_thread_than_the_main_one_may_train():
+    record = Record()
+    thread = threading.Thread(target=run, args=(Task(), record))
+    thread.start()
+    thread.join()
+    assert len(record.rows) == 23
+    with StopRequest() as stop:
+        assert not stop.asked
+
+
+def test_a_better_score_starts_patience_again():
+    progress = replace(FIRST, best_score=1.0, best_step=3, validations_since_best=1, next_batch=6)
+    state = START._replace(step=jnp.int32(6), params=("",) * 6)
+    record = run(Task({7: 5.0}), None, state, progress, until=7, patience=2)
+    assert record.saved[7][1] == Progress("data", 7, best_score=5.0, best_step=7, validations_since_best=0)
