@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxformer.config.model import TransformerConfig
+from jaxformer.config.model import Learned, TransformerConfig
 from jaxformer.nn.attention import Attend, unrecorded
 from jaxformer.nn.block import DecoderBlock, EncoderBlock, final_norm
 from jaxformer.nn.cache import LayerCache, empty
@@ -91,8 +91,10 @@ class Transformer(nn.Module):
 
     def prefill(self, source_BS: Array, target_BT: Array, length: int) -> tuple[Array, TransformerCache]:
         """Logits [B, T, V] of the target so far, and a cache with room for `length` target tokens."""
+        position, c = self.config.position, self.config.attention
+        if isinstance(position, Learned) and length > position.length:
+            raise ValueError(f"a cache must fit the {position.length} learned positions, got length {length}")
         memory_BSD, mask, _ = self._encode(source_BS)
-        c = self.config.attention
         dtype = jnp.dtype(self.config.dtype)
         own = empty(source_BS.shape[0], length, c.kv_heads, c.head_width, dtype)
         own = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.config.decoder_layers, *leaf.shape)), own)

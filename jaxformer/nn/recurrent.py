@@ -30,7 +30,7 @@ def recurrent_weights(module: nn.Module, cell: Cell, inputs: int, width: int, dt
     """
 
     def gates(name: str, rows: int) -> Array:
-        w_DgH = weight(module, name, (rows, cell.gates, width), ("embed", "gates", "hidden"))
+        w_DgH = weight(module, name, (rows, cell.gates, width), ("embed", "gates", "hidden"), each=[1])
         return w_DgH.reshape(rows, cell.gates * width).astype(dtype)
 
     def bias(name: str) -> Array:

@@ -8,12 +8,22 @@ import jax.numpy as jnp
 from jax import Array
 
 
-def weight(module: nn.Module, name: str, shape: Sequence[int], axes: Sequence[str], inputs: int = 1) -> Array:
-    """A float32 weight whose first `inputs` axes are summed over in use; Glorot-uniform initialised (Glorot & Bengio
-    2010).
+def weight(
+    module: nn.Module,
+    name: str,
+    shape: Sequence[int],
+    axes: Sequence[str],
+    inputs: int = 1,
+    each: Sequence[int] = (),
+) -> Array:
+    """A float32 weight whose first `inputs` axes are summed over in use; Glorot-uniform (Glorot & Bengio 2010).
+
+    Along the axes `each`, such as the gates of a cell, every slice is initialised as a matrix of its own.
     """
-    every = range(len(shape))
-    init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform", in_axis=every[:inputs], out_axis=every[inputs:])
+    outputs = [axis for axis in range(inputs, len(shape)) if axis not in each]
+    init = nn.initializers.variance_scaling(
+        1.0, "fan_avg", "uniform", in_axis=range(inputs), out_axis=outputs, batch_axis=each
+    )
     return _declared(module, name, init, shape, axes)
 
 

@@ -13,7 +13,8 @@ def dropout(key: Array, x: Array, rate: float) -> Array:
     rounded to a multiple of 1/256, and the division uses the rounded one, so the mean is kept exactly. Rates that round
     to 0 return x.
     """
-    dropped = round(rate * 256)
+    # One of 256 is always kept, or there would be nothing to divide.
+    dropped = min(round(rate * 256), 255)
     if not dropped:
         return x
     words = jax.random.bits(key, (-(-x.size // 4),), jnp.uint32)
