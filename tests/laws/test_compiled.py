@@ -14,7 +14,8 @@ C, B, T, D = 149, 11, 13, 17
 @pytest.mark.xfail(reason="jax issue 39103: XLA on CPU, jaxlib 0.10.2", strict=False)
 def test_a_compiled_batch_of_pullbacks_is_each_of_them():
     """As in a Jacobian of the activations. jaxlib 0.10.2 gets this wrong on CPU, silently, for it fuses the sums with
-    operands that the batch shares (jax issue 39103), unless XLA_FLAGS holds --xla_cpu_experimental_ynn_fusion_type=individual_dot.
+    operands that the batch shares (jax issue 39103), unless XLA_FLAGS holds
+    --xla_cpu_experimental_ynn_fusion_type=individual_dot.
     """
     scale_D, bias_D = normal(1, D), normal(2, D)
     _, pull_back = jax.vjp(lambda x_BTD: layer_norm(x_BTD, scale_D, bias_D), normal(0, B, T, D))
