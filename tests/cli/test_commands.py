@@ -1,0 +1,145 @@
+"""Commands, exit codes and help, without any run."""
+
+import subprocess
+import sys
+
+import pytest
+
+from jaxformer import cli
+from jaxformer.config.presets import PRESETS
+from tests.cli.toy import ROOT, refusal
+
+pytestmark = pytest.mark.smoke
+
+COMMANDS = ["train translate", "evaluate", "translate", "inspect", "bench"]
+
+
+def answered(words, code="from jaxformer.cli import main; main()"):
+    """A command in a new process, and which of the heavy libraries it imported."""
+    report = "import atexit, sys; atexit.register(lambda: print(sorted({'jax', 'flax', 'torch'} & set(sys.modules)))); "
+    command = [sys.executable, "-c", report + code, *words]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    out, _, imported = result.stdout.rstrip("\n").rpartition("\n")
+    return result.returncode, out, result.stderr, imported
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_of_every_command_comes_without_jax(command):
+    code, out, err, imported = answered([*command.split(), "--help"])
+    assert (code, err, imported) == (0, "", "[]")
+    assert out.startswith(f"usage: jaxformer {command or 'COMMAND'}")
+
+
+def test_help_says_every_field_and_how_to_write_it(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.run(["train", "translate", "--help"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert all(f"--{field} " in out for field in ("out", "until", "data", "steps", "model.width", "watch.patience"))
+    assert "--model.bias {True,False}" in out
+    with pytest.raises(SystemExit):
+        cli.run(["train", "translate", "--model", "lstm-attention-tiny", "--help"])
+    out = capsys.readouterr().out
+    assert "--model.attention.width " in out and "--model.heads " not in out
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"], ["train", "--help"]])
+def test_the_overview_names_every_command_and_model(words, capsys):
+    assert cli.run(words) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {name} " in out for name in [*COMMANDS, *PRESETS])
+
+
+def test_version(capsys):
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("jaxformer 0.")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["trian", "translate"], "no command 'trian translate'; did you mean train translate?"),
+        (["transalte", "runs/x"], "no command 'transalte runs/x'; did you mean translate?"),
+        (["train"], "no command 'train'; the commands are train translate, evaluate, translate, inspect, bench"),
+        (
+            ["evaluate"],
+            "Missing from jaxformer evaluate: PATH A run folder. (required); jaxformer evaluate --help lists",
+        ),
+        (
+            ["evaluate", "x", "--split", "dev"],
+            "invalid choice 'dev' for argument '--split'. Expected one of ('train', ",
+        ),
+        (["evaluate", "x", "--beams", "two"], "Error parsing --beams: "),
+        (["evaluate", "x", "--beams", "0"], "Error parsing Evaluate: --beams must be at least 1, got 0; "),
+        (["evaluate", "x", "--average", "-1"], "Error parsing Evaluate: --average must be at least 1, got -1; "),
+        (["evaluate", "x", "--splt", "test"], "Unrecognized options: --splt"),
+        (["translate", "x", "--beams=0"], "Error parsing Translate: --beams must be at least 1, got 0; "),
+        (["translate", "x", "--attention", "a.png"], "--attention draws one sentence, got 0; give one as an argument"),
+        (["translate", "x", "a", "b", "--attention", "a.png"], "--attention draws one sentence, got 2; "),
+        (
+            ["translate", "x", b"caf\xe9".decode(errors="surrogateescape")],
+            r"text must be UTF-8, got b'caf\xe9'; convert",
+        ),
+        (["inspect", "transformer-tyni"], "no model is named 'transformer-tyni'; did you mean transformer-tiny"),
+        (["inspect", "gru-tiny", "--length", "0"], "Error parsing Inspect: --length must be at least 1, got 0; "),
+        (["bench"], "bench needs the name of a benchmark, got nothing; there are "),
+        (["bench", "speed"], "bench needs the name of a benchmark, got speed; there are "),
+        (["train", "translate", "extra"], "Unrecognized options: extra; jaxformer train translate --help lists"),
+        (["train", "translate", "--until=0"], "Error parsing TrainTranslate: --until must be at least 1, got 0; "),
+        (["train", "translate", "--until", "x"], "Error parsing --until: "),
+        (["train", "translate", "--stpes", "3"], "unknown field --stpes; did you mean --steps?"),
+        (["train", "translate", "model.head=3"], "unknown field --model.head; did you mean --model.heads?"),
+        (["train", "translate", "--dropout", "0"], "unknown field --dropout; did you mean --model.dropout?"),
+        (["train", "translate", "--model.no-bias"], "unknown field --model.no-bias; did you mean --model.bias?"),
+        (["train", "translate", "xyzzy=3"], "unknown field --xyzzy; jaxformer train translate --help lists them"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_line(words, message, capsys):
+    assert refusal(capsys, *words).startswith(message)
+
+
+def test_a_traceback_comes_only_with_debug(capsys):
+    assert cli.run(["evaluate", "nowhere", "--debug"]) == 2
+    *trace, last = capsys.readouterr().err.splitlines()
+    assert trace[0].startswith("Traceback") and last.startswith("jaxformer: nowhere is not a run folder")
+    assert refusal(capsys, "evaluate", "nowhere") == last.removeprefix("jaxformer: ")
+
+
+@pytest.mark.parametrize("error, code", [(KeyboardInterrupt(), 130), (RuntimeError("why"), 1), (ValueError(), 1)])
+def test_exit_codes_of_what_goes_wrong(error, code, capsys, monkeypatch):
+    def failing(arguments):
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, ("inspect",), (failing, ""))
+    assert cli.run(["inspect"]) == code
+    out, err = capsys.readouterr()
+    lines = {"KeyboardInterrupt": "", "RuntimeError": "RuntimeError: why", "ValueError": "ValueError: no message"}
+    told = lines[type(error).__name__]
+    assert out == "" and err == (f"jaxformer: {told} (--debug shows where)\n" if told else "")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = [sys.executable, "-c", "from jaxformer.cli import main; main()", "--help"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    assert (process.wait(60), process.stderr.read()) == (0, "")
+    process.stderr.close()
+
+
+def test_a_benchmark_is_run_with_its_options(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    (folder / "some_question.py").write_text('import sys\nif __name__ == "__main__":\n    print(sys.argv[1:])\n')
+    (folder / "helper.py").write_text("")
+    (tmp_path / "jaxformer").mkdir()
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "jaxformer" / "cli.py"))
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", [])
+    for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert cli.run(["bench", "some-question", "--quick", "3"]) == 0
+    assert capsys.readouterr().out == "['--quick', '3']\n"
+    assert (
+        refusal(capsys, "bench", "helper") == "bench needs the name of a benchmark, got helper; there are some-question"
+    )
