@@ -6,7 +6,6 @@ jax takes longer to import than a person likes to wait for help, so each command
 import contextlib
 import difflib
 import io
-import itertools
 import json
 import os
 import runpy
@@ -158,8 +157,9 @@ def translate(arguments: Sequence[str]) -> int:
         raise UserError(f"--attention draws one sentence, got {len(asked.text)}; give one as an argument")
     from jaxformer.recipes.translate import draw, load
 
-    texts = list(map(_utf8, asked.text)) or _standard_input()
+    texts = list(map(_utf8, asked.text))
     trained = load(asked.run)
+    texts = texts or _standard_input()
     search = _search(trained.config, asked.beams)
     if asked.attention is None:
         translations = trained.translator(search)(trained.params, texts)
@@ -300,9 +300,16 @@ def _parse(kind: Any, arguments: Sequence[str], name: str, default: Any = None) 
 
 
 def _sentence(box: str) -> str:
-    """What tyro says in a box, up to its first rule, as one line."""
-    rows = (row.strip("│ ") for row in box.splitlines() if not row.startswith("╭"))
-    return " ".join(itertools.takewhile(lambda row: row and row[0] not in "─╰", rows)).rstrip(".")
+    """What tyro says in a box, drawn in lines or in ASCII, between its title and its first rule, as one line."""
+    words: list[str] = []
+    for row in filter(str.strip, box.splitlines()):
+        text = row.strip("│| ")
+        if row[0] in "╭+" and not words:
+            continue
+        if not text.strip("─-╰╯+"):
+            break
+        words.append(text)
+    return " ".join(words).rstrip(".")
 
 
 def _check_names(arguments: Sequence[str], known: Sequence[str]) -> None:

@@ -237,11 +237,11 @@ class Trained:
         return Translator(self.model, self.tokenizer, search or self.config.search)
 
 
-def load(path: Path, average: int = 1) -> Trained:
+def load(path: Path | str, average: int = 1) -> Trained:
     """The best checkpoint of a run, or the mean of its last `average` ones. Raises UserError where there is no such
     run.
     """
-    run = RunFolder(path)
+    run = RunFolder(Path(path))
     config, tokenizer = run.config(TranslateConfig), run.tokenizer()
     model = build(config.model, tokenizer.size, tokenizer.pad)
     abstract = nn.unbox(abstract_parameters(model))

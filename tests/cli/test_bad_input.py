@@ -87,7 +87,7 @@ def three_columns(data):
 
 
 def only_long_ones(data):
-    write_split(data, "train", [("one " * 20, "eins " * 20)] * 3)
+    write_split(data, "train", [(" ".join(["one"] * 20), "eins")] * 3)
     return "all 3 sentence pairs are longer than max_length=8 tokens (the shortest has 21); raise max_length"
 
 

@@ -50,9 +50,10 @@ def test_the_overview_names_every_command_and_model(words, capsys):
     assert all(f"\n  {name} " in out for name in [*COMMANDS, *PRESETS])
 
 
-def test_version(capsys):
+def test_version(capsys, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", {"jaxformer": "3.7.11"}.get)
     assert cli.run(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("jaxformer 0.")
+    assert capsys.readouterr().out == "jaxformer 3.7.11\n"
 
 
 @pytest.mark.parametrize(
@@ -61,14 +62,8 @@ def test_version(capsys):
         (["trian", "translate"], "no command 'trian translate'; did you mean train translate?"),
         (["transalte", "runs/x"], "no command 'transalte runs/x'; did you mean translate?"),
         (["train"], "no command 'train'; the commands are train translate, evaluate, translate, inspect, bench"),
-        (
-            ["evaluate"],
-            "Missing from jaxformer evaluate: PATH A run folder. (required); jaxformer evaluate --help lists",
-        ),
-        (
-            ["evaluate", "x", "--split", "dev"],
-            "invalid choice 'dev' for argument '--split'. Expected one of ('train', ",
-        ),
+        (["evaluate"], "Missing from jaxformer evaluate: PATH A run folder. (required); jaxformer evaluate --help"),
+        (["evaluate", "x", "--split", "dev"], "invalid choice 'dev' for argument '--split'. Expected one of ("),
         (["evaluate", "x", "--beams", "two"], "Error parsing --beams: "),
         (["evaluate", "x", "--beams", "0"], "Error parsing Evaluate: --beams must be at least 1, got 0; "),
         (["evaluate", "x", "--average", "-1"], "Error parsing Evaluate: --average must be at least 1, got -1; "),
@@ -76,10 +71,7 @@ def test_version(capsys):
         (["translate", "x", "--beams=0"], "Error parsing Translate: --beams must be at least 1, got 0; "),
         (["translate", "x", "--attention", "a.png"], "--attention draws one sentence, got 0; give one as an argument"),
         (["translate", "x", "a", "b", "--attention", "a.png"], "--attention draws one sentence, got 2; "),
-        (
-            ["translate", "x", b"caf\xe9".decode(errors="surrogateescape")],
-            r"text must be UTF-8, got b'caf\xe9'; convert",
-        ),
+        (["translate", "x", b"caf\xe9".decode(errors="surrogateescape")], r"text must be UTF-8, got b'caf\xe9'; "),
         (["inspect", "transformer-tyni"], "no model is named 'transformer-tyni'; did you mean transformer-tiny"),
         (["inspect", "gru-tiny", "--length", "0"], "Error parsing Inspect: --length must be at least 1, got 0; "),
         (["bench"], "bench needs the name of a benchmark, got nothing; there are "),
@@ -140,6 +132,4 @@ def test_a_benchmark_is_run_with_its_options(tmp_path, monkeypatch, capsys):
         monkeypatch.delitem(sys.modules, name)
     assert cli.run(["bench", "some-question", "--quick", "3"]) == 0
     assert capsys.readouterr().out == "['--quick', '3']\n"
-    assert (
-        refusal(capsys, "bench", "helper") == "bench needs the name of a benchmark, got helper; there are some-question"
-    )
+    assert refusal(capsys, "bench", "helper").endswith(" the name of a benchmark, got helper; there are some-question")

@@ -84,9 +84,7 @@ def test_before_the_first_step_there_is_nothing_to_lose(trained, tmp_path):
     result = process(*training(trained.data, out), code=code)
     assert result.returncode == 130
     *_, last = result.stderr.splitlines()
-    assert last.startswith(
-        f"stopped    go on from the last checkpoint in {out} with: jaxformer train translate --data "
-    )
+    assert last.startswith(f"stopped    go on from the last checkpoint in {out} with: jaxformer train translate ")
     result = process(*training(trained.data, out, "--until=2"))
     assert result.returncode == 0, result.stderr
     losses = [row["loss"] for row in read_metrics(out / "metrics.jsonl")]

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from jaxformer.analysis.parameters import abstract_parameters, parameter_count, 
 from jaxformer.cli import run as command
 from jaxformer.config.choice import choose
 from jaxformer.config.io import from_json, to_json
+from jaxformer.config.model import Learned
+from jaxformer.config.training import Wsd
 from jaxformer.config.translate import TranslateConfig
 from jaxformer.models.build import build
 from jaxformer.text.bpe import BpeTokenizer
@@ -78,11 +81,8 @@ def test_the_environment_is_written_down(trained):
 
 
 def test_the_newest_checkpoints_and_the_best_are_kept_and_the_best_is_tested(trained):
-    scores = {
-        row["step"]: row["valid_bleu"]
-        for row in read_metrics(trained.out / "metrics.jsonl")
-        if row["step"] in VALIDATED
-    }
+    rows = read_metrics(trained.out / "metrics.jsonl")
+    scores = {row["step"]: row["valid_bleu"] for row in rows if "valid_bleu" in row}
     best = max(scores, key=lambda step: (scores[step], -step))
     with Checkpoints(trained.out / "checkpoints") as checkpoints:
         progress = checkpoints.progress(STEPS)
@@ -144,9 +144,8 @@ def test_the_same_command_again_tests_again_and_changes_nothing(trained):
 
 def test_a_mesh_of_eight_devices_gives_the_same_losses(trained, tmp_path):
     out = tmp_path / "run"
-    result = process(
-        *training(trained.data, out, "mesh.data=2", "mesh.fsdp=2", "mesh.tensor=2", "--until=4"), devices=8
-    )
+    mesh = ("mesh.data=2", "mesh.fsdp=2", "mesh.tensor=2")
+    result = process(*training(trained.data, out, *mesh, "--until=4"), devices=8)
     assert result.returncode == 0, result.stderr
     assert "devices    8 x cpu, " in result.stdout
     assert "mesh {'data': 2, 'fsdp': 2, 'tensor': 2}\n" in result.stdout
@@ -156,10 +155,12 @@ def test_a_mesh_of_eight_devices_gives_the_same_losses(trained, tmp_path):
         assert row["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-5)
         assert row["tokens"] == expected["tokens"]
     # What eight devices trained, one device can use.
-    result = process("translate", str(out), "one two", "three")
-    assert result.returncode == 0 and result.stdout.count("\n") == 2, result.stderr
+    code = "import sys; from jaxformer import load; print(load(sys.argv[1]).step)"
+    result = process(str(out), code=code)
+    assert result.stdout == "4\n", result.stderr
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run_early(trained, tmp_path):
     out = tmp_path / "run"
     result = process(*training(trained.data, out, "watch.validate_every=1", "watch.patience=3"))
@@ -186,43 +187,43 @@ def test_a_run_that_fails_says_why_in_one_line(trained, tmp_path, capsys, monkey
     assert capsys.readouterr().err.startswith("Traceback")
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """What training was asked for, instead of training."""
+    calls = []
+    monkeypatch.setattr("jaxformer.recipes.translate.train", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr("jaxformer.recipes.translate.finish", lambda out: None)
+    return calls
+
+
 @pytest.mark.parametrize("until, tested", [(None, True), (60, True), (61, True), (59, False)])
-def test_only_a_whole_run_is_tested(trained, tmp_path, monkeypatch, until, tested):
-    asked, finished = [], []
-    monkeypatch.setattr("jaxformer.recipes.translate.train", lambda *arguments: asked.append(arguments))
+def test_only_a_whole_run_is_tested(trained, tmp_path, monkeypatch, asked, until, tested):
+    finished = []
     monkeypatch.setattr("jaxformer.recipes.translate.finish", finished.append)
     more = [] if until is None else [f"--until={until}"]
     assert command(training(trained.data, tmp_path / "run", *more)) == 0
     assert asked == [(config_of(trained), tmp_path / "run", until)] and finished == [tmp_path / "run"] * tested
 
 
-def test_without_a_folder_it_is_named_after_what_is_trained(monkeypatch):
-    asked = []
-    monkeypatch.setattr("jaxformer.recipes.translate.train", lambda config, out, until: asked.append(str(out)))
-    monkeypatch.setattr("jaxformer.recipes.translate.finish", lambda out: None)
+def test_without_a_folder_it_is_named_after_what_is_trained(asked):
     for more in ([], ["--model", "gru-tiny", "data=/x/my data", "target=de"], ["model.width=64"]):
         assert command(["train", "translate", *more]) == 0
-    assert asked == [
+    assert [str(out) for _, out, _ in asked] == [
         "runs/translate-builtin-en-zh-transformer-mini",
         "runs/translate-my-data-en-de-gru-tiny",
         "runs/translate-builtin-en-zh-model",
     ]
 
 
-def test_every_spelling_asks_for_the_same(monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "jaxformer.recipes.translate.train", lambda config, out, until: asked.append((config, str(out), until))
-    )
-    monkeypatch.setattr("jaxformer.recipes.translate.finish", lambda out: None)
+def test_every_spelling_asks_for_the_same(asked):
     fields = {
         "model.encoder_layers": "3",
-        "batches.max_length": "99",
+        "model.position": "Learned(length=77)",
+        "optimization.schedule": "Wsd(peak=0.001)",
         "tokenizer.lowercase": "True",
-        "out": "x",
+        "out": "a=b",
         "until": "7",
     }
-    fields |= {"model.position": "Learned(length=77)", "optimization.schedule": "Cosine(peak=0.001)"}
     spellings = (
         lambda name, value: [f"{name}={value}"],
         lambda name, value: [f"--{name}={value}"],
@@ -231,14 +232,11 @@ def test_every_spelling_asks_for_the_same(monkeypatch):
     )
     for spell in spellings:
         assert command(["train", "translate", *(word for field in fields.items() for word in spell(*field))]) == 0
-    config, out, until = asked[0]
-    assert asked == [(config, "x", 7)] * 4 and (out, until) == ("x", 7)
     start = TranslateConfig()
-    assert (
-        replace(
-            config, model=start.model, batches=start.batches, optimization=start.optimization, tokenizer=start.tokenizer
-        )
-        == start
+    expected = replace(
+        start,
+        model=replace(start.model, encoder_layers=3, position=Learned(77)),
+        optimization=replace(start.optimization, schedule=Wsd(peak=0.001)),
+        tokenizer=replace(start.tokenizer, lowercase=True),
     )
-    assert (config.model.encoder_layers, config.model.position.length, config.batches.max_length) == (3, 77, 99)
-    assert config.tokenizer.lowercase and config.optimization.schedule.peak == 0.001
+    assert asked == [(expected, Path("a=b"), 7)] * 4

@@ -18,7 +18,7 @@ from jaxformer.models.seq2seq import Transformer
 
 PAD, BOS, EOS = 0, 1, 2
 MARKS = {"pad": PAD, "bos": BOS, "eos": EOS}
-B, S, V = 8, 5, 7
+B, S, V = 11, 5, 7
 LENGTH = 13
 
 
