@@ -6,6 +6,7 @@ jax takes longer to import than a person likes to wait for help, so each command
 import contextlib
 import difflib
 import io
+import itertools
 import json
 import os
 import runpy
@@ -300,16 +301,14 @@ def _parse(kind: Any, arguments: Sequence[str], name: str, default: Any = None) 
 
 
 def _sentence(box: str) -> str:
-    """What tyro says in a box, drawn in lines or in ASCII, between its title and its first rule, as one line."""
-    words: list[str] = []
-    for row in filter(str.strip, box.splitlines()):
-        text = row.strip("│| ")
-        if row[0] in "╭+" and not words:
-            continue
-        if not text.strip("─-╰╯+"):
-            break
-        words.append(text)
-    return " ".join(words).rstrip(".")
+    """What tyro says in a box, between its title and its next rule, as one line; in ASCII, a rule is under the title."""
+
+    def is_text(row: str) -> bool:
+        return row.strip("─-╰╯") != ""
+
+    rows = (row.strip("│ ") for row in box.splitlines()[1:])
+    rows = itertools.dropwhile(lambda row: not is_text(row), rows)
+    return " ".join(itertools.takewhile(is_text, rows)).rstrip(".")
 
 
 def _check_names(arguments: Sequence[str], known: Sequence[str]) -> None:
