@@ -301,7 +301,7 @@ def _parse(kind: Any, arguments: Sequence[str], name: str, default: Any = None) 
 
 
 def _sentence(box: str) -> str:
-    """What tyro says in a box, between its title and its next rule, as one line; in ASCII, a rule is under the title."""
+    """What tyro says in a box, between its title and its next rule, as one line; in ASCII a rule follows the title."""
 
     def is_text(row: str) -> bool:
         return row.strip("─-╰╯") != ""
