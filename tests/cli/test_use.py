@@ -93,7 +93,7 @@ def test_what_the_model_writes_is_one_line(trained, said, monkeypatch):
 
 
 def test_standard_input_that_is_not_utf8_is_named_by_its_line(trained, piped, capsys):
-    piped("one\n".encode() + "fünf zwei\n".encode("latin-1"))
+    piped(b"one\n" + "fünf zwei\n".encode("latin-1"))
     line = refusal(capsys, "translate", str(trained.out))
     assert line == "standard input, line 2: not UTF-8 (byte 0xFC at column 2); convert it with iconv -t utf-8"
 
@@ -148,7 +148,8 @@ def test_an_evaluation_is_what_sacrebleu_says_of_the_translations(trained, said,
     bleu, chrf = independent(hypotheses, references)
     assert result["bleu"]["score"] == pytest.approx(bleu, abs=1e-9)
     assert result["chrf"]["score"] == pytest.approx(chrf, abs=1e-9)
-    for name, start in (("bleu", "nrefs:var|case:mixed|"), ("bleu_lowercase", "nrefs:var|case:lc|"), ("chrf", "nrefs:var|")):
+    starts = {"bleu": "nrefs:var|case:mixed|", "bleu_lowercase": "nrefs:var|case:lc|", "chrf": "nrefs:var|"}
+    for name, start in starts.items():
         assert result[name]["signature"].startswith(start) and "version:" in result[name]["signature"]
 
 
@@ -210,5 +211,3 @@ def test_a_preset_is_inspected(said):
     out = said("inspect", "gru-attention-tiny", "--vocabulary", "307")
     assert out.startswith("gru-attention-tiny: parameters\n")
     assert "\x1b" not in out and "memory of a training step, estimated, 128 sentences of 32 tokens" in out
-
-
