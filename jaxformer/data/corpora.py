@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 from jaxformer.config.errors import UserError
+from jaxformer.data.reading import excerpt, load_hub, read_lines
+from jaxformer.data.splits import SPLITS
 
-SPLITS = {"train": ("train",), "valid": ("valid", "val", "dev", "validation"), "test": ("test",)}
-"""The names under which each split may be found."""
+_HOLDS = "one sentence a line"
 
 
 class Pair(NamedTuple):
@@ -169,19 +170,19 @@ def _in_order(pairs: list[Pair], source: str, target: str) -> bool:
 
 def _read_tsv(path: Path) -> list[Pair]:
     pairs = []
-    for number, line in enumerate(_read_lines(path), start=1):
+    for number, line in enumerate(read_lines(path, _HOLDS), start=1):
         columns = line.split("\t")
         if len(columns) != 2:
             raise UserError(
                 f"{path}, line {number}: a line must be source, one tab, target; "
-                f"got {len(columns) - 1} tabs in {_cut(line)}"
+                f"got {len(columns) - 1} tabs in {excerpt(line)}"
             )
         pairs.append(Pair(*columns))
     return pairs
 
 
 def _read_aligned(left: Path, right: Path) -> list[Pair]:
-    sources, targets = _read_lines(left), _read_lines(right)
+    sources, targets = read_lines(left, _HOLDS), read_lines(right, _HOLDS)
     if len(sources) != len(targets):
         raise UserError(
             f"aligned files must have equally many lines, got {len(sources)} in {left} and {len(targets)} in {right}"
@@ -189,36 +190,8 @@ def _read_aligned(left: Path, right: Path) -> list[Pair]:
     return [Pair(*both) for both in zip(sources, targets, strict=True)]
 
 
-def _read_lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 file, ended by LF or CR LF and by nothing else: U+2028 and its like may stand in a sentence."""
-    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    lines = data.removesuffix(b"\n").split(b"\n")
-    if not data.strip():
-        raise UserError(f"{path} is empty; it needs one sentence a line")
-    decoded = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            decoded.append(line.removesuffix(b"\r").decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{path}, line {number}: not UTF-8 (byte 0x{line[error.start]:02X} at column {error.start + 1}); "
-                "convert the file with iconv -t utf-8"
-            ) from None
-    return decoded
-
-
 def _from_hub(spec: str, source: str, target: str) -> dict[str, Split]:
-    try:
-        # An extra that most people do without.
-        from datasets import load_dataset  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise UserError(f"{spec} needs the datasets library, which is not installed; pip install datasets") from None
-    name, _, config = spec.removeprefix("hf:").partition(":")
-    try:
-        loaded = load_dataset(name, config or None)
-    except Exception as error:  # whatever the library or the network raises, its first line is what helps
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{spec} could not be loaded: {reason}") from None
+    loaded = load_hub(spec)
     return {split: Split(tuple(_hub_pairs(spec, loaded, split, source, target))) for split in SPLITS}
 
 
@@ -239,7 +212,3 @@ def _hub_pairs(
         yield Pair(languages[source], languages[target])
     if not number:
         raise UserError(f"{spec} has an empty {name} split")
-
-
-def _cut(line: str, width: int = 60) -> str:
-    return repr(line if len(line) <= width else line[:width] + "…")
