@@ -1,47 +1,23 @@
 """Byte-level BPE (Sennrich et al. 2016; over bytes as in Radford et al. 2019), by the `tokenizers` library."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from jaxformer.config.data import Bpe
 from jaxformer.config.errors import UserError
-
-SPECIALS = ("<pad>", "<bos>", "<eos>")
-
-
-class Tokenizer(Protocol):
-    """Text to ids and back. Ids lie in 0 … size-1; `encode` adds no special ids and never yields one."""
-
-    pad: int
-    bos: int
-    eos: int
-
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    def encode(self, text: str) -> list[int]: ...
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]: ...
-
-    def decode(self, ids: Iterable[int]) -> str: ...
-
-    def pieces(self, ids: Iterable[int]) -> list[str]: ...
-
-    def save(self, path: str | Path) -> None: ...
+from jaxformer.text.pieces import Pieces, byte_characters
+from jaxformer.text.tokenizer import SPECIALS, Specials
 
 
 class BpeTokenizer:
     """A trained byte-level BPE: any text has ids, and `decode(encode(text)) == text` (lowercased if so trained)."""
 
     pad, bos, eos = range(len(SPECIALS))
+    specials = Specials(pad, bos, eos)
 
     def __init__(self, tokenizer: HfTokenizer) -> None:
         if tuple(tokenizer.id_to_token(i) for i in range(len(SPECIALS))) != SPECIALS:
@@ -49,15 +25,15 @@ class BpeTokenizer:
         # A text that happens to hold "<eos>" is text; only the model writes special ids.
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
-        byte_of = dict(zip(_byte_characters(), range(256), strict=True))
+        byte_of = dict(zip(byte_characters(), range(256), strict=True))
         token_of = {i: token for token, i in tokenizer.get_vocab().items()}
-        self._bytes = [b"" for _ in SPECIALS]
-        self._bytes += [bytes(byte_of[c] for c in token_of[i]) for i in range(len(SPECIALS), len(token_of))]
+        parts = [bytes(byte_of[c] for c in token_of[i]) for i in range(len(SPECIALS), len(token_of))]
+        self._pieces = Pieces([b"" for _ in SPECIALS] + parts, dict(enumerate(SPECIALS)))
 
     @property
     def size(self) -> int:
         """Number of ids, specials included."""
-        return len(self._bytes)
+        return len(self._pieces)
 
     @property
     def fingerprint(self) -> str:
@@ -77,23 +53,11 @@ class BpeTokenizer:
 
         Raises ValueError if an id is outside the vocabulary.
         """
-        return b"".join(self._bytes_of(ids)).decode("utf-8", errors="replace")
+        return self._pieces.text(ids)
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        """What each id stands for, to be read by a person: ["▁a", "▁dog", "我…", "…我", "<eos>"].
-
-        A space is shown as ▁. An id that holds a part of a character shows the character, with … where the rest
-        lies in a neighbour; a byte that belongs to no character is shown as ⟨E6⟩.
-        """
-        ids = list(ids)
-        parts = self._bytes_of(ids)
-        owners = list(_owners(b"".join(parts)))
-        pieces, start = [], 0
-        for i, part in zip(ids, parts, strict=True):
-            stop = start + len(part)
-            pieces.append(SPECIALS[i] if i < len(SPECIALS) else _show(owners[start:stop]))
-            start = stop
-        return pieces
+        """What each id stands for, to be read by a person, as `Pieces.shown` says."""
+        return self._pieces.shown(ids)
 
     def save(self, path: str | Path) -> None:
         """Write the tokenizer as one JSON file in the format of the `tokenizers` library."""
@@ -109,12 +73,6 @@ class BpeTokenizer:
         except Exception as error:  # the library raises bare Exception for a broken file
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{path} is not a tokenizer written by jaxformer: {reason}") from None
-
-    def _bytes_of(self, ids: Iterable[int]) -> list[bytes]:
-        for i in ids:
-            if not 0 <= i < self.size:
-                raise ValueError(f"token ids must lie in 0 … {self.size - 1}, got {i}")
-        return [self._bytes[i] for i in ids]
 
 
 def train_bpe(texts: Iterable[str], config: Bpe) -> BpeTokenizer:
@@ -137,41 +95,3 @@ def train_bpe(texts: Iterable[str], config: Bpe) -> BpeTokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer=trainer)
     return BpeTokenizer(tokenizer)
-
-
-def _byte_characters() -> list[str]:
-    """The printable character that stands for each byte in the tokenizer file (the table of GPT-2).
-
-    Printable Latin-1 stands for itself; the other bytes take the code points from 256 on, in order.
-    """
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(256, 512))
-    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
-
-
-def _owners(data: bytes) -> Iterator[tuple[str, int, int]]:
-    """For each byte: the character it is part of, its place within, and the character's length in bytes."""
-    for character in data.decode("utf-8", errors="surrogateescape"):
-        encoded = character.encode("utf-8", errors="surrogateescape")
-        shown = f"⟨{encoded[0]:02X}⟩" if "\udc80" <= character <= "\udcff" else character
-        for place in range(len(encoded)):
-            yield shown, place, len(encoded)
-
-
-def _show(owners: list[tuple[str, int, int]]) -> str:
-    """The characters of one piece, cut ones marked by an ellipsis."""
-    shown = ""
-    for n, (character, place, length) in enumerate(owners):
-        if n == 0 and place > 0:
-            shown += "…"
-        if n == 0 or place == 0:
-            shown += _visible(character)
-        if n == len(owners) - 1 and place < length - 1:
-            shown += "…"
-    return shown
-
-
-def _visible(character: str) -> str:
-    if character == " ":
-        return "▁"
-    return character if character.isprintable() else character.encode("unicode_escape").decode()

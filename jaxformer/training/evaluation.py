@@ -12,7 +12,7 @@ from jaxformer.data.batches import IndexedPairs, source_batches
 from jaxformer.decoding.beam import beam
 from jaxformer.decoding.greedy import greedy
 from jaxformer.objectives import Objective, Total
-from jaxformer.text.bpe import Tokenizer
+from jaxformer.text.tokenizer import Tokenizer
 
 POSITIONS = 2048
 """Source positions translated at a time, over all rows of a batch."""

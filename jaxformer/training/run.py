@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from jaxformer.config.errors import UserError
 from jaxformer.config.io import difference, from_json, to_json
-from jaxformer.text.bpe import BpeTokenizer, Tokenizer
+from jaxformer.text.bpe import BpeTokenizer
+from jaxformer.text.tokenizer import Tokenizer
 
 Config = TypeVar("Config")
 
