@@ -10,7 +10,8 @@ Source: Chowdhery et al. 2022, appendix B, whose "model FLOPs" these are, writte
 from functools import singledispatch
 from typing import Any
 
-from jaxformer.config.model import AttentionConfig, Bahdanau, RnnConfig, TransformerConfig
+from jaxformer.config.blocks import MultiHead
+from jaxformer.config.model import Bahdanau, RnnConfig, TransformerConfig
 from jaxformer.nn.recurrent import cell_of
 
 Flops = dict[str, float]
@@ -82,14 +83,14 @@ def _product(inputs: int, outputs: int) -> int:
     return 2 * inputs * outputs
 
 
-def _projections(config: AttentionConfig, width: int, queries: float, keys: float) -> float:
+def _projections(config: MultiHead, width: int, queries: float, keys: float) -> float:
     """Queries and outputs once per query, keys and values once per key."""
     per_query = 2 * _product(width, config.heads * config.head_width)
     per_key = 2 * _product(width, config.kv_heads * config.head_width)
     return per_query * queries + per_key * keys
 
 
-def _scores(config: AttentionConfig, queries: float, keys: float) -> float:
+def _scores(config: MultiHead, queries: float, keys: float) -> float:
     """q kᵀ, then the weights times v: each head's width once in both for every pair of query and key."""
     return 2 * _product(1, config.heads * config.head_width) * queries * keys
 

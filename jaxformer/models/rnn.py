@@ -47,7 +47,7 @@ class Rnn(nn.Module):
 
     def setup(self):
         c, cell = self.config, cell_of(self.config.cell)
-        self.embedding = Embedding(self.vocabulary, c.embedding, jnp.dtype(c.dtype))
+        self.embedding = Embedding(self.vocabulary, c.embedding, jnp.dtype(c.dtype), c.embedding**0.5)
         self.dropout = Dropout(c.dropout)
         if isinstance(c.attention, Bahdanau):
             self.forwards = [RecurrentLayer(cell, c.width // 2) for _ in range(c.layers)]

@@ -1,27 +1,50 @@
 """Multi-head attention: the weights around the formula."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from jax import Array
 
-from jaxformer.config.model import AttentionConfig
+from jaxformer.config.blocks import MultiHead
+from jaxformer.config.positions import Rotary
+from jaxformer.nn.norm import Norm
 from jaxformer.nn.weight import constant, weight
 from jaxformer.ops.attention import attention
-from jaxformer.ops.attention.masks import Mask
+from jaxformer.ops.attention.biases import Bias
+from jaxformer.ops.attention.masks import Mask, Window
 from jaxformer.ops.linear import project
+from jaxformer.ops.rotary import rotary_frequencies, rotate, rotation
 
 KeysValues = tuple[Array, Array]
 """Keys and values, each [B, S, K, H]."""
 
 Attend = Callable[..., tuple[Array, Any]]
-"""(q, k, v, *, mask, query_positions_T) → (o, a record of what was read); `unrecorded` or `attention_with_weights`."""
+"""(q, k, v, **where) → (o, a record of what was read); `unrecorded` or `attention_with_weights`."""
 
 
 def unrecorded(*args: Any, **kwargs: Any) -> tuple[Array, None]:
     """Attention that leaves no record."""
     return attention(*args, **kwargs), None
+
+
+class Where(NamedTuple):
+    """Who reads whom: all that an attention needs to know about places. Positions are [T] or, where every sequence has
+    its own, [B, T].
+    """
+
+    mask: Mask | None = None
+    bias: Bias | None = None
+    queries: Array | None = None
+    """Positions of the queries; 0, 1, 2, … where none are given."""
+    keys: Array | None = None
+    """Positions of the keys; 0, 1, 2, … where none are given."""
+
+
+EVERYWHERE = Where()
+"""Every query reads every key."""
 
 
 class Attention(nn.Module):
@@ -30,7 +53,7 @@ class Attention(nn.Module):
     Source: Vaswani et al. 2017, §3.2.2.
     """
 
-    config: AttentionConfig
+    config: MultiHead
     width: int
     attend: Attend = unrecorded
 
@@ -44,23 +67,67 @@ class Attention(nn.Module):
             self.bq_NH = constant(self, "query_bias", 0.0, (c.heads, c.head_width), ("heads", "head"))
             self.bk_KH = constant(self, "key_bias", 0.0, (c.kv_heads, c.head_width), ("kv_heads", "head"))
             self.bv_KH = constant(self, "value_bias", 0.0, (c.kv_heads, c.head_width), ("kv_heads", "head"))
+        if c.biased_output:
             self.bo_D = constant(self, "output_bias", 0.0, (D,), ("embed",))
+        if c.gate:
+            self.wg_DNH = weight(self, "gate", (D, c.heads, c.head_width), ("embed", "heads", "head"))
+        if c.sinks:
+            self.sinks_N = constant(self, "sinks", 0.0, (c.heads,), ("heads",))
+        if c.query_key_norm is not None:
+            self.query_norm, self.key_norm = Norm(c.query_key_norm, "head"), Norm(c.query_key_norm, "head")
 
-    def keys_values(self, memory_BSD: Array) -> KeysValues:
-        """Keys and values [B, S, K, H] of a sequence, to be read now or kept in a cache."""
+    def rows(self, memory_BSD: Array, positions: Array | None = None) -> KeysValues:
+        """Keys and values [B, S, K, H] of a sequence whose tokens stand at `positions`, to be read now or cached."""
+        c = self.config
         k_BSKH = project("bsd,dkh->bskh", memory_BSD, self.wk_DKH)
         v_BSKH = project("bsd,dkh->bskh", memory_BSD, self.wv_DKH)
-        if self.config.bias:
-            return k_BSKH + self.bk_KH.astype(k_BSKH.dtype), v_BSKH + self.bv_KH.astype(v_BSKH.dtype)
-        return k_BSKH, v_BSKH
+        if c.bias:
+            k_BSKH, v_BSKH = k_BSKH + self.bk_KH.astype(k_BSKH.dtype), v_BSKH + self.bv_KH.astype(v_BSKH.dtype)
+        if c.query_key_norm is not None:
+            k_BSKH = self.key_norm(k_BSKH)
+        return turned(k_BSKH, c.rotary, positions), v_BSKH
 
     def __call__(
-        self, x_BTD: Array, keys_values: KeysValues, mask: Mask | None = None, query_positions_T: Array | None = None
+        self, x_BTD: Array, rows: KeysValues, where: Where = EVERYWHERE, positions: Array | None = None
     ) -> tuple[Array, Any]:
-        """What each of x's vectors reads, [B, T, D], and the record that `attend` leaves."""
+        """What each of x's vectors reads, [B, T, D], and the record that `attend` leaves.
+
+        `positions` are what queries turn by; as a rule those of `where`, but in packed rows they restart.
+        """
+        c = self.config
         q_BTNH = project("btd,dnh->btnh", x_BTD, self.wq_DNH)
-        if self.config.bias:
+        if c.bias:
             q_BTNH = q_BTNH + self.bq_NH.astype(q_BTNH.dtype)
-        o_BTNH, record = self.attend(q_BTNH, *keys_values, mask=mask, query_positions_T=query_positions_T)
+        if c.query_key_norm is not None:
+            q_BTNH = self.query_norm(q_BTNH)
+        o_BTNH, record = self.attend(
+            turned(q_BTNH, c.rotary, positions),
+            *rows,
+            mask=windowed(where.mask, c.window),
+            bias=where.bias,
+            sinks_N=self.sinks_N if c.sinks else None,
+            scale=c.scale,
+            softcap=c.softcap,
+            query_positions=where.queries,
+            key_positions=where.keys,
+        )
+        if c.gate:
+            o_BTNH = o_BTNH * jax.nn.sigmoid(project("btd,dnh->btnh", x_BTD, self.wg_DNH))
         o_BTD = project("btnh,nhd->btd", o_BTNH, self.wo_NHD)
-        return (o_BTD + self.bo_D.astype(o_BTD.dtype) if self.config.bias else o_BTD), record
+        return (o_BTD + self.bo_D.astype(o_BTD.dtype) if c.biased_output else o_BTD), record
+
+
+def turned(x_BTNH: Array, rotary: Rotary | None, positions: Array | None) -> Array:
+    """Heads turned by the positions of their tokens, [T] or [B, T]; 0, 1, 2, … where none are given."""
+    if rotary is None:
+        return x_BTNH
+    positions = jnp.arange(x_BTNH.shape[1]) if positions is None else positions
+    cos, sin = rotation(positions, *rotary_frequencies(rotary, x_BTNH.shape[-1]))
+    return rotate(x_BTNH, cos[..., None, :], sin[..., None, :], rotary.interleaved)
+
+
+def windowed(mask: Mask | None, window: int | None) -> Mask | None:
+    """The mask, narrowed to a window where there is one."""
+    if window is None:
+        return mask
+    return Window(window) if mask is None else mask & Window(window)

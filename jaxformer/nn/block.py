@@ -1,116 +1,184 @@
-"""Encoder and decoder blocks: attention and feed-forward around a residual stream."""
+"""One layer of a Transformer: attention and feed-forward around a residual stream."""
 
 from collections.abc import Callable
 from functools import singledispatch
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 from jax import Array
 
-from jaxformer.config.model import PostNorm, PreNorm, TransformerConfig
-from jaxformer.nn.attention import Attend, Attention, unrecorded
-from jaxformer.nn.cache import LayerCache, append
+from jaxformer.config import blocks
+from jaxformer.nn.attention import EVERYWHERE, Attend, Attention, Where, unrecorded
+from jaxformer.nn.cache import Chunk, LayerCache
 from jaxformer.nn.dropout import Dropout
+from jaxformer.nn.experts import Experts, Report
 from jaxformer.nn.ffn import FeedForward
-from jaxformer.nn.norm import LayerNorm
-from jaxformer.ops.attention.masks import Mask
+from jaxformer.nn.latent_attention import LatentAttention
+from jaxformer.nn.norm import Norm
 
 Sublayer = Callable[[Array], tuple[Array, Any]]
 """x → (what is added to the stream, a by-product)."""
 
 
+class Context(NamedTuple):
+    """What every layer of a stack is told."""
+
+    own: Where = EVERYWHERE
+    """Who reads whom within the sequence."""
+    positions: Array | None = None
+    """What queries and keys turn by, [T] or [B, T]; 0, 1, 2, … where none are given."""
+    chunk: Chunk | None = None
+    """Where x stands in a cache; None without one."""
+    memory: Array | None = None
+    """Another sequence's vectors [B, S, D], to be read by cross-attention where no cache has read them."""
+    source: Where = EVERYWHERE
+    """Who reads whom in it."""
+    counted: Array | None = None
+    """The tokens that are no padding, bool [B, T]; all where it is None."""
+
+
+class Beside(NamedTuple):
+    """What a layer leaves beside its output; each is None where it was not asked for."""
+
+    cache: LayerCache | None
+    record: Any
+    """What its attention read."""
+    cross_record: Any
+    report: Report | None
+    """Of a mixture of experts."""
+
+
 @singledispatch
-def around(placement: Any, sublayer: Sublayer, norm: LayerNorm, dropout: Dropout, x_BTD: Array) -> tuple[Array, Any]:
-    """A sublayer with its residual connection and norm. A new placement is a new config class registered here."""
+def attention_module(config: Any, width: int, attend: Attend = unrecorded) -> nn.Module:
+    """The module that an attention's config names, with `rows` and `__call__` as `Attention` has them. A
+    new kind of attention is a config class registered here.
+    """
+    raise TypeError(f"no attention for {type(config).__name__}")
+
+
+@attention_module.register
+def _(config: blocks.MultiHead, width: int, attend: Attend = unrecorded) -> nn.Module:
+    return Attention(config, width, attend)
+
+
+@attention_module.register
+def _(config: blocks.Latent, width: int, attend: Attend = unrecorded) -> nn.Module:
+    return LatentAttention(config, width, attend)
+
+
+@singledispatch
+def feed_forward(config: Any, dropout: float) -> nn.Module:
+    """The module (x [B, T, D], counted bool [B, T] or None) → (y [B, T, D], `Report` or None) that a config names. A
+    new kind of layer is a config class registered here.
+    """
+    raise TypeError(f"no feed-forward layer for {type(config).__name__}")
+
+
+@feed_forward.register(blocks.FeedForward)
+@feed_forward.register(blocks.Gated)
+def _(config: blocks.FeedForward | blocks.Gated, dropout: float) -> nn.Module:
+    return FeedForward(config, dropout)
+
+
+@feed_forward.register
+def _(config: blocks.MixtureOfExperts, dropout: float) -> nn.Module:
+    return Experts(config)
+
+
+@singledispatch
+def around(placement: Any, sublayer: Sublayer, norm: Callable[[str], Norm], drop: Dropout, x_BTD: Array):
+    """(x with what a sublayer makes of it added, the by-product); `norm` makes the norm of that name. A new placement
+    is a new config class registered here.
+    """
     raise TypeError(f"no rule for norm placement {type(placement).__name__}")
 
 
 @around.register
-def _(placement: PreNorm, sublayer: Sublayer, norm: LayerNorm, dropout: Dropout, x_BTD: Array) -> tuple[Array, Any]:
-    y_BTD, extra = sublayer(norm(x_BTD))
-    return x_BTD + dropout(y_BTD), extra
+def _(placement: blocks.PreNorm, sublayer: Sublayer, norm: Callable[[str], Norm], drop: Dropout, x_BTD: Array):
+    y_BTD, extra = sublayer(norm("norm")(x_BTD))
+    return x_BTD + drop(y_BTD), extra
 
 
 @around.register
-def _(placement: PostNorm, sublayer: Sublayer, norm: LayerNorm, dropout: Dropout, x_BTD: Array) -> tuple[Array, Any]:
+def _(placement: blocks.PostNorm, sublayer: Sublayer, norm: Callable[[str], Norm], drop: Dropout, x_BTD: Array):
     y_BTD, extra = sublayer(x_BTD)
-    return norm(x_BTD + dropout(y_BTD)), extra
+    return norm("norm")(x_BTD + drop(y_BTD)), extra
 
 
-def final_norm(placement: PreNorm | PostNorm) -> Callable[[Array], Array]:
-    """What stands after the last layer: a norm where the stream itself was never normalised."""
-    return LayerNorm() if isinstance(placement, PreNorm) else lambda x_BTD: x_BTD
+@around.register
+def _(placement: blocks.SandwichNorm, sublayer: Sublayer, norm: Callable[[str], Norm], drop: Dropout, x_BTD: Array):
+    y_BTD, extra = sublayer(norm("norm")(x_BTD))
+    return x_BTD + drop(norm("after")(y_BTD)), extra
 
 
-class EncoderBlock(nn.Module):
-    """Self-attention, then feed-forward (Vaswani et al. 2017, fig. 1 left). Returns x and the attention's record."""
+class Residual(nn.Module):
+    """A sublayer around which the placement puts its norms."""
 
-    config: TransformerConfig
+    placement: blocks.Placement
+    norm: blocks.Norm = blocks.LayerNorm()
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, sublayer: Sublayer, x_BTD: Array) -> tuple[Array, Any]:
+        return around(self.placement, sublayer, lambda name: Norm(self.norm, name=name), Dropout(self.dropout), x_BTD)
+
+
+class Block(nn.Module):
+    """Attention to its own sequence, to another one where the config has `cross`, then feed-forward (Vaswani et al.
+    2017, fig. 1; Radford et al. 2018 without the middle part).
+    """
+
+    config: blocks.Block
+    width: int
+    dropout: float = 0.0
     attend: Attend = unrecorded
 
     def setup(self):
         c = self.config
-        self.attention = Attention(c.attention, c.width, self.attend)
-        self.feed_forward = FeedForward(c.feed_forward, c.bias, c.dropout)
-        self.norms = [LayerNorm(), LayerNorm()]
-        self.dropout = Dropout(c.dropout)
+        self.attention = attention_module(c.attention, self.width, self.attend)
+        self.feed_forward = feed_forward(c.feed_forward, self.dropout)
+        if c.cross is not None:
+            self.cross = attention_module(c.cross, self.width, self.attend)
+            self.around_cross = Residual(c.placement, c.norm, self.dropout)
+        if isinstance(c.placement, blocks.Parallel):
+            self.norms = [Norm(c.norm) for _ in range(c.placement.norms)]
+            self.drop = Dropout(self.dropout)
+        else:
+            self.around_attention = Residual(c.placement, c.norm, self.dropout)
+            self.around_feed_forward = Residual(c.placement, c.norm, self.dropout)
 
-    def __call__(self, x_BTD: Array, mask: Mask | None = None) -> tuple[Array, Any]:
-        def read(h_BTD: Array) -> tuple[Array, Any]:
-            return self.attention(h_BTD, self.attention.keys_values(h_BTD), mask)
+    def __call__(self, x_BTD: Array, cache: LayerCache | None, context: Context) -> tuple[Array, Beside]:
+        """x after this layer. The tokens of x are read together with those that a cache holds, and added to it."""
 
-        x_BTD, record = around(self.config.norm, read, self.norms[0], self.dropout, x_BTD)
-        x_BTD, _ = around(self.config.norm, lambda h: (self.feed_forward(h), None), self.norms[1], self.dropout, x_BTD)
-        return x_BTD, record
-
-
-class DecoderBlock(nn.Module):
-    """Causal self-attention, attention to the source, feed-forward (Vaswani et al. 2017, fig. 1 right)."""
-
-    config: TransformerConfig
-    attend: Attend = unrecorded
-
-    def setup(self):
-        c = self.config
-        self.self_attention = Attention(c.attention, c.width, self.attend)
-        self.cross_attention = Attention(c.attention, c.width, self.attend)
-        self.feed_forward = FeedForward(c.feed_forward, c.bias, c.dropout)
-        self.norms = [LayerNorm(), LayerNorm(), LayerNorm()]
-        self.dropout = Dropout(c.dropout)
-
-    def __call__(
-        self,
-        x_BTD: Array,
-        cache: LayerCache | None,
-        memory_BSD: Array | None,
-        masks: tuple[Mask | None, Mask | None],
-        positions_T: Array,
-    ) -> tuple[Array, tuple[LayerCache | None, Any]]:
-        """x, then the cache with x's tokens added (None where none was given) and the records of both attentions.
-
-        `masks` are for the target itself and for the source. x's tokens stand at `positions_T`; a cache holds what
-        stood before them. The source's keys and values are read from the cache, or computed from `memory_BSD` and
-        cached where it has none yet.
-        """
-
-        def read_self(h_BTD: Array) -> tuple[Array, Any]:
-            own = self.self_attention.keys_values(h_BTD)
-            if cache is not None:
-                own = append(cache.own, own, positions_T[0])
-            y_BTD, record = self.self_attention(h_BTD, own, masks[0], positions_T)
+        def read_own(h_BTD: Array) -> tuple[Array, Any]:
+            rows, where, own = self.attention.rows(h_BTD, context.positions), context.own, None
+            if cache is not None and context.chunk is not None:
+                rows, keys, own = cache.own.extend(rows, context.chunk)
+                where = where._replace(keys=keys)
+            y_BTD, record = self.attention(h_BTD, rows, where, context.positions)
             return y_BTD, (own, record)
 
-        def read_source(h_BTD: Array) -> tuple[Array, Any]:
-            source = cache.source if cache is not None else None
-            if source is None:
-                if memory_BSD is None:
-                    raise ValueError("a decoder needs the source's vectors, or a cache that has read them; got neither")
-                source = self.cross_attention.keys_values(memory_BSD)
-            y_BTD, record = self.cross_attention(h_BTD, source, masks[1])
-            return y_BTD, (source, record)
+        def think(h_BTD: Array) -> tuple[Array, Any]:
+            return self.feed_forward(h_BTD, context.counted)
 
-        norm, drop = self.config.norm, self.dropout
-        x_BTD, (own, own_record) = around(norm, read_self, self.norms[0], drop, x_BTD)
-        x_BTD, (source, source_record) = around(norm, read_source, self.norms[1], drop, x_BTD)
-        x_BTD, _ = around(norm, lambda h: (self.feed_forward(h), None), self.norms[2], drop, x_BTD)
-        return x_BTD, (None if cache is None else LayerCache(own, source), (own_record, source_record))
+        if isinstance(self.config.placement, blocks.Parallel):
+            read_BTD, (own, record) = read_own(self.norms[0](x_BTD))
+            thought_BTD, report = think(self.norms[-1](x_BTD))
+            x_BTD = x_BTD + self.drop(read_BTD) + self.drop(thought_BTD)
+            return x_BTD, Beside(None if own is None else LayerCache(own), record, None, report)
+
+        x_BTD, (own, record) = self.around_attention(read_own, x_BTD)
+        source = cross_record = None
+        if self.config.cross is not None:
+            x_BTD, (source, cross_record) = self.around_cross(lambda h: self._read_source(h, cache, context), x_BTD)
+        x_BTD, report = self.around_feed_forward(think, x_BTD)
+        return x_BTD, Beside(None if own is None else LayerCache(own, source), record, cross_record, report)
+
+    def _read_source(self, h_BTD: Array, cache: LayerCache | None, context: Context) -> tuple[Array, Any]:
+        source = None if cache is None else cache.source
+        if source is None:
+            if context.memory is None:
+                raise ValueError("a decoder needs the source's vectors, or a cache that has read them; got neither")
+            source = self.cross.rows(context.memory)
+        y_BTD, record = self.cross(h_BTD, source, context.source)
+        return y_BTD, (source, record)

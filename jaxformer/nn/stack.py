@@ -1,26 +1,106 @@
-"""Many equal layers as one: their parameters stacked on a leading axis, the layer compiled once."""
+"""Many layers as one: the parameters of equal ones stacked on a leading axis, each kind compiled once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
 
+from jaxformer.config import blocks
 from jaxformer.config.model import Layers
+from jaxformer.nn.attention import Attend, unrecorded
+from jaxformer.nn.block import Beside, Block, Context
+from jaxformer.nn.cache import Full, LayerCache, Ring
 
 
-def stack(block: type[nn.Module], count: int, layout: Layers, in_axes: Sequence[Any]) -> Any:
-    """The class of `count` blocks in a row: (x, *args) → (x, by-products of every layer, stacked).
+def repeated(row: type[nn.Module], times: int, layout: Layers, in_axes: Sequence[Any]) -> Any:
+    """The class of `times` equal modules in a row: (x, *args) → (x, by-products of every one, stacked).
 
-    `block` maps (x, *args) to (x, by-product). `in_axes` says for each of args whether every layer gets its own slice
-    of a leading axis (0) or all get the same (`nn.broadcast`). Unrolled and scanned stacks have the same parameters, as
-    have those with and without rematerialisation, so a checkpoint of one is a checkpoint of all.
+    `row` maps (x, *args) to (x, by-product). `in_axes` says for each of args whether every turn gets its own slice of a
+    leading axis (0) or all get the same (`nn.broadcast`). Unrolled and scanned stacks have the same parameters, as have
+    those with and without rematerialisation, so a checkpoint of one is a checkpoint of all.
     """
     return nn.scan(
-        nn.remat(block, prevent_cse=False) if layout.remat else block,
+        nn.remat(row, prevent_cse=False) if layout.remat else row,
         variable_axes={"params": 0},
         split_rngs={"params": True, "dropout": True},
         in_axes=tuple(in_axes),  # pyright: ignore[reportArgumentType] (one for each argument)
-        length=count,
-        unroll=count if layout.unroll else 1,
+        length=times,
+        unroll=times if layout.unroll else 1,
         metadata_params={nn.PARTITION_NAME: "layers"},
     )
+
+
+class Row(nn.Module):
+    """Unlike blocks, one after the other."""
+
+    config: tuple[blocks.Block, ...]
+    width: int
+    dropout: float
+    attend: Attend
+
+    def setup(self):
+        self.blocks = [Block(config, self.width, self.dropout, self.attend) for config in self.config]
+
+    def __call__(
+        self, x_BTD: Array, caches: Sequence[LayerCache] | None, context: Context
+    ) -> tuple[Array, tuple[Beside, ...]]:
+        left = []
+        for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
+            x_BTD, beside = block(x_BTD, cache, context)
+            left.append(beside)
+        return x_BTD, tuple(left)
+
+
+Stacked = tuple[tuple[Any, ...], ...]
+"""Something of every layer: for each group, for each block of its row, stacked over the group's turns."""
+
+
+class Stack(nn.Module):
+    """All layers of a model."""
+
+    groups: blocks.Groups
+    width: int
+    dropout: float = 0.0
+    layout: Layers = Layers()
+    attend: Attend = unrecorded
+
+    def setup(self):
+        self.rows = [
+            repeated(Row, group.times, self.layout, [0, nn.broadcast])(
+                group.blocks, self.width, self.dropout, self.attend
+            )
+            for group in self.groups
+        ]
+
+    def __call__(self, x_BTD: Array, caches: Stacked | None, context: Context) -> tuple[Array, Stacked]:
+        """x after all layers, and what each of them leaves beside it."""
+        left = []
+        for row, cache in zip(self.rows, caches or [None] * len(self.groups), strict=True):
+            x_BTD, beside = row(x_BTD, cache, context)
+            left.append(beside)
+        return x_BTD, tuple(left)
+
+
+def caches(groups: blocks.Groups, batch: int, length: int, dtype: Any, slack: int = 0) -> Stacked:
+    """Empty caches of every layer for `length` positions; a window keeps its size and `slack` more, so that as many of
+    the last positions may be taken back.
+    """
+
+    def of(block: blocks.Block, times: int) -> LayerCache:
+        window = getattr(block.attention, "window", None)
+        kind, size = (Full, length) if window is None or window + slack >= length else (Ring, window + slack)
+        return LayerCache(kind(tuple(jnp.zeros((times, batch, size, *row), dtype) for row in block.attention.rows)))
+
+    return tuple(tuple(of(block, group.times) for block in group.blocks) for group in groups)
+
+
+def every_layer(groups: blocks.Groups, stacked: Stacked, get: Callable[[Any], Array]) -> Array:
+    """`get` of what each layer left, stacked in the order of the layers: [L, ...]."""
+    parts = []
+    for group, left in zip(groups, stacked, strict=True):
+        # [times, blocks of a row, ...] → [times · blocks, ...]
+        turns = jnp.stack([get(beside) for beside in left], axis=1)
+        parts.append(turns.reshape(group.times * len(group.blocks), *turns.shape[2:]))
+    return jnp.concatenate(parts)

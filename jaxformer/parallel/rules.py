@@ -15,12 +15,18 @@ RULES: Rules = {
     "kv_heads": "tensor",
     "hidden": "tensor",
     "vocabulary": "tensor",
+    "experts": None,
+    "latent": None,
     "layers": None,
     "head": None,
     "gates": None,
     "score": None,
     "one": None,
+    "joined": None,
+    "embed_out": None,
     "position": None,
+    "segment": None,
+    "bucket": None,
 }
 """Every logical axis of `nn`, and "batch", the first axis of all that is fed in; pass another copy to change it.
 

@@ -14,7 +14,8 @@ from jaxformer.analysis.parameters import (
     parameter_count,
     parameter_table,
 )
-from jaxformer.config.model import Bahdanau, Learned, Lstm, PostNorm, RnnConfig, TransformerConfig
+from jaxformer.config.blocks import PostNorm
+from jaxformer.config.model import Bahdanau, Learned, Lstm, RnnConfig, TransformerConfig
 from jaxformer.models.rnn import Rnn
 from jaxformer.models.seq2seq import Transformer
 
@@ -64,7 +65,7 @@ def test_real_parameters_give_the_table_of_the_abstract_ones():
 
 
 def test_rows_say_what_stands_where():
-    row = {row.path: row for row in table(Transformer(CONFIG, V))}["encoder/attention/query"]
+    row = {row.path: row for row in table(Transformer(CONFIG, V))}["encoder/rows_0/blocks_0/attention/query"]
     assert (row.shape, row.axes, row.dtype) == ((E, D, 13, 2), ("layers", "embed", "heads", "head"), "float32")
     assert row.count == E * D * 26 and not row.embeds
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxformer.config.blocks import PostNorm
 from jaxformer.config.choice import alternatives, choose, fields, parse_choice, replace_at
 from jaxformer.config.data import Batching, Bpe
 from jaxformer.config.errors import UserError
@@ -18,7 +19,6 @@ from jaxformer.config.model import (
     Learned,
     Lstm,
     NoPosition,
-    PostNorm,
     RnnConfig,
     Seq2SeqConfig,
     Sinusoidal,

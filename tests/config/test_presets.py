@@ -3,9 +3,10 @@
 import pytest
 
 from jaxformer.analysis.parameters import abstract_parameters, non_embedding_count, parameter_table
+from jaxformer.config.blocks import PreNorm
 from jaxformer.config.errors import UserError
 from jaxformer.config.io import from_json, to_json
-from jaxformer.config.model import Bahdanau, PreNorm, RnnConfig, Sinusoidal, TransformerConfig
+from jaxformer.config.model import Bahdanau, RnnConfig, Sinusoidal, TransformerConfig
 from jaxformer.config.presets import PRESETS, Preset, preset
 from jaxformer.models.rnn import Rnn
 from jaxformer.models.seq2seq import Transformer

@@ -9,13 +9,13 @@ import jax
 import numpy as np
 import pytest
 
+from jaxformer.config.blocks import PostNorm
 from jaxformer.config.model import (
     Bahdanau,
     Gru,
     Learned,
     Lstm,
     NoPosition,
-    PostNorm,
     RnnConfig,
     Seq2SeqConfig,
     TransformerConfig,

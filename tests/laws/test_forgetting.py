@@ -10,7 +10,7 @@ import pytest
 
 from jaxformer.config.model import Layers
 from jaxformer.nn.dropout import Dropout
-from jaxformer.nn.stack import stack
+from jaxformer.nn.stack import repeated
 from tests.laws.cases import PAD, PRE_NORM, RNN_ATTENTION, B, S, T, case, every_model, pairs
 from tests.parity.compare import normal
 
@@ -46,7 +46,7 @@ class Forget(nn.Module):
 def test_every_layer_and_place_forgets_on_its_own(layout):
     """Two independent patterns agree in a place with probability (1-r)² + r²; five deviations are allowed."""
     L = 7
-    layers = stack(Forget, L, layout, [])()
+    layers = repeated(Forget, L, layout, [])()
     _, both_LBT = layers.apply({}, jnp.zeros(()), rngs={"dropout": jax.random.key(3)})
     patterns = np.concatenate(both_LBT).reshape(2 * L, B * T) == 0
     agreement = (patterns[:, None] == patterns).mean(-1)[~np.eye(2 * L, dtype=bool)]

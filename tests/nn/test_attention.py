@@ -5,8 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxformer.config.model import AttentionConfig
-from jaxformer.nn.attention import Attention, unrecorded
+from jaxformer.config.blocks import MultiHead
+from jaxformer.nn.attention import Attention, Where, unrecorded
 from jaxformer.ops.attention import attention_with_weights
 from jaxformer.ops.attention.masks import Prefix
 from tests.parity.compare import assert_close, normal, random_like
@@ -20,7 +20,7 @@ def applied(config, attend=unrecorded):
     """(output, record) and the parameters of a module that reads a memory."""
 
     def read(module, x_BTD, memory_BSD):
-        return module(x_BTD, module.keys_values(memory_BSD), Prefix(LENGTHS))
+        return module(x_BTD, module.rows(memory_BSD), Where(Prefix(LENGTHS)))
 
     module = Attention(config, D, attend)
     shapes = jax.eval_shape(lambda key: module.init(key, X_BTD, MEMORY_BSD, method=read), jax.random.key(0))
@@ -31,7 +31,7 @@ def applied(config, attend=unrecorded):
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 def test_neighbouring_heads_share_keys_and_values(bias):
     """As if every key/value head stood there once for each of its readers, computed in float64."""
-    ((o_BTD, record), p), shared = applied(AttentionConfig(N, K, H, bias)), N // K
+    ((o_BTD, record), p), shared = applied(MultiHead(N, K, H, bias)), N // K
     biases = {name: p.get(f"{name}_bias", 0.0) for name in ("query", "key", "value", "output")}
     q = np.einsum("btd,dnh->btnh", X_BTD.astype(float), p["query"]) + biases["query"]
     k, v = (np.einsum("bsd,dkh->bskh", MEMORY_BSD.astype(float), p[n]) + biases[n] for n in ("key", "value"))
@@ -45,7 +45,7 @@ def test_neighbouring_heads_share_keys_and_values(bias):
 
 
 def test_the_record_is_what_attend_leaves():
-    config = AttentionConfig(N, K, H)
+    config = MultiHead(N, K, H)
     (o_BTD, weights_BNTS), _ = applied(config, attention_with_weights)
     np.testing.assert_allclose(weights_BNTS.sum(-1), np.ones((B, N, T)), rtol=1e-6)
     assert_close(o_BTD, applied(config)[0][0], 1e-6)

@@ -13,9 +13,9 @@ from tests.parity.compare import assert_close, normal
 B, T, D, V, L = 3, 7, 10, 23, 11
 
 
-def test_embeddings_are_rows_times_the_root_of_the_width():
+def test_embeddings_are_rows_times_their_scale():
     tokens_BT, table_VD = np.random.default_rng(0).integers(0, V, (B, T)), normal(1, V, D)
-    embedding = Embedding(V, D, jnp.bfloat16)
+    embedding = Embedding(V, D, jnp.bfloat16, D**0.5)
     x_BTD = embedding.apply({"params": {"table": table_VD}}, tokens_BT)
     assert x_BTD.dtype == jnp.bfloat16
     assert_close(x_BTD, table_VD[tokens_BT] * np.sqrt(D), 2.0**-8)

@@ -36,18 +36,19 @@ def transformer():
 def test_attention_is_glorot_as_a_matrix_of_the_whole_width(transformer):
     """Heads side by side make a square matrix, for the output with the heads as its inputs."""
     for name in ("query", "key", "value", "output"):
-        for layer in transformer["decoder"]["cross_attention"][name]:
+        for layer in transformer["decoder"]["rows_0"]["blocks_0"]["cross"][name]:
             assert_uniform(layer, glorot(D, D))
 
 
 def test_feed_forward_is_glorot(transformer):
-    for layer_up, layer_down in zip(*(transformer["encoder"]["feed_forward"][n] for n in ("up", "down")), strict=True):
+    layers = transformer["encoder"]["rows_0"]["blocks_0"]["feed_forward"]
+    for layer_up, layer_down in zip(layers["up"], layers["down"], strict=True):
         assert_uniform(layer_up, glorot(D, F))
         assert_uniform(layer_down, glorot(F, D))
 
 
 def test_layers_begin_differently(transformer):
-    up_LDF = np.asarray(transformer["encoder"]["feed_forward"]["up"])
+    up_LDF = np.asarray(transformer["encoder"]["rows_0"]["blocks_0"]["feed_forward"]["up"])
     correlations = np.corrcoef(up_LDF.reshape(3, -1))[~np.eye(3, dtype=bool)]
     assert np.abs(correlations).max() < 5 / np.sqrt(D * F)
 

@@ -132,7 +132,7 @@ def test_queries_stand_where_they_are_said_to():
     """The last three queries alone, at their positions, read what they read among all."""
     q, k, v = inputs(2, 2)
     read = jax.jit(partial(attention, mask=Causal() & Prefix(np.array([S, 3, 5]))))
-    assert_close(read(q[:, 4:], k, v, query_positions_T=np.arange(4, T)), read(q, k, v)[:, 4:], 1e-6)
+    assert_close(read(q[:, 4:], k, v, query_positions=np.arange(4, T)), read(q, k, v)[:, 4:], 1e-6)
 
 
 def test_heads_that_do_not_divide_are_refused():

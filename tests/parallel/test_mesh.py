@@ -165,10 +165,10 @@ def test_parameters_and_all_that_follows_them_lie_in_parts():
     state = jit(lambda: nn.unbox(make_state()), out_shardings=shardings)()
     shapes = shard_shapes(state.params)
     assert shapes["params/embedding/table"] == (V // 2, 24 // 2)
-    assert shapes["decoder/self_attention/query"] == (3, 24 // 2, 2 // 2, 12)
-    assert shapes["encoder/attention/output"] == (2, 2 // 2, 12, 24 // 2)
-    assert shapes["encoder/feed_forward/up"] == (2, 24 // 2, 10 // 2)
-    assert shapes["decoder/feed_forward/down_bias"] == (3, 24 // 2)
+    assert shapes["decoder/rows_0/blocks_0/attention/query"] == (3, 24 // 2, 2 // 2, 12)
+    assert shapes["encoder/rows_0/blocks_0/attention/output"] == (2, 2 // 2, 12, 24 // 2)
+    assert shapes["encoder/rows_0/blocks_0/feed_forward/up"] == (2, 24 // 2, 10 // 2)
+    assert shapes["decoder/rows_0/blocks_0/feed_forward/down_bias"] == (3, 24 // 2)
     assert shard_shapes(state.average) == shapes
     moments = [
         part for part in jax.tree.leaves(state.optimizer, is_leaf=lambda x: hasattr(x, "mu")) if hasattr(part, "mu")

@@ -7,14 +7,14 @@ torch gives NaN.
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxformer.config.model import AttentionConfig, PostNorm, PreNorm, TransformerConfig
+from jaxformer.config.blocks import MultiHead, PostNorm, PreNorm
+from jaxformer.config.model import TransformerConfig
 from jaxformer.models.seq2seq import Transformer
-from jaxformer.nn.attention import Attention
-from jaxformer.nn.block import DecoderBlock, EncoderBlock
+from jaxformer.nn.attention import Attention, Where
+from jaxformer.nn.block import Block, Context
 from jaxformer.objectives import translation
 from jaxformer.ops.attention import attention_with_weights
 from jaxformer.ops.attention.masks import Causal, Valid
@@ -71,10 +71,10 @@ def test_self_attention(torch, tensor, causal):
     hidden = torch.triu(torch.ones(T, T, dtype=torch.bool), 1) if causal else None
     tx = tensor(x)
     output, weights = twin(tx, tx, tx, key_padding_mask=tensor(~flags), attn_mask=hidden, average_attn_weights=False)
-    module = Attention(AttentionConfig(N, N, H), D, attention_with_weights)
+    module = Attention(MultiHead(N, N, H), D, attention_with_weights)
     mask = Valid(flags) & Causal() if causal else Valid(flags)
     tree_of = lambda read: torch_weights.attention(read, N)  # noqa: E731
-    ours = lambda params, x: module.apply({"params": params}, x, method=lambda m, x: m(x, m.keys_values(x), mask))  # noqa: E731
+    ours = lambda params, x: module.apply({"params": params}, x, method=lambda m, x: m(x, m.rows(x), Where(mask)))  # noqa: E731
     assert_all_close(*compared(output, twin, [tx], tree_of, lambda params, x: ours(params, x)[0], [x]))
     params = jax.tree.map(np.float32, tree_of(torch_weights.values(twin)))
     assert_close(jax.jit(ours)(params, x)[1], weights.detach().numpy())
@@ -87,10 +87,10 @@ def test_cross_attention(torch, tensor):
     torch_weights.randomise(twin, seed=3)
     tx, tmemory = tensor(x), tensor(memory)
     output, _ = twin(tx, tmemory, tmemory, key_padding_mask=tensor(~flags))
-    module = Attention(AttentionConfig(N, N, H), D)
+    module = Attention(MultiHead(N, N, H), D)
 
     def ours(params, x, memory):
-        read = lambda m, x, memory: m(x, m.keys_values(memory), Valid(flags))[0]  # noqa: E731
+        read = lambda m, x, memory: m(x, m.rows(memory), Where(Valid(flags)))[0]  # noqa: E731
         return module.apply({"params": params}, x, memory, method=read)
 
     tree_of = lambda read: torch_weights.attention(read, N)  # noqa: E731
@@ -115,8 +115,9 @@ def test_encoder_layer(torch, tensor, norm, norm_first):
     torch_weights.randomise(twin, seed=4)
     tx = tensor(x)
     output = twin(tx, src_key_padding_mask=tensor(~flags))
-    block = EncoderBlock(config(norm))
-    ours = lambda params, x: block.apply({"params": params}, x, Valid(flags))[0]  # noqa: E731
+    block = Block(config(norm).written_out().encoder[0].blocks[0], D)
+    context = Context(Where(Valid(flags)))
+    ours = lambda params, x: block.apply({"params": params}, x, None, context)[0]  # noqa: E731
     assert_all_close(*compared(output, twin, [tx], lambda read: torch_weights.encoder_block(read, N), ours, [x]))
 
 
@@ -128,10 +129,11 @@ def test_decoder_layer(torch, tensor, norm, norm_first):
     tx, tmemory = tensor(x), tensor(memory)
     hidden = torch.triu(torch.ones(T, T, dtype=torch.bool), 1)
     output = twin(tx, tmemory, tgt_mask=hidden, memory_key_padding_mask=tensor(~flags))
-    block = DecoderBlock(config(norm))
+    block = Block(config(norm).written_out().decoder[0].blocks[0], D)
 
     def ours(params, x, memory):
-        return block.apply({"params": params}, x, None, memory, (Causal(), Valid(flags)), jnp.arange(T))[0]
+        context = Context(Where(Causal()), memory=memory, source=Where(Valid(flags)))
+        return block.apply({"params": params}, x, None, context)[0]
 
     tree_of = lambda read: torch_weights.decoder_block(read, N)  # noqa: E731
     assert_all_close(*compared(output, twin, [tx, tmemory], tree_of, ours, [x, memory]))
@@ -189,7 +191,7 @@ def whole_tree(read, norm_first):
 
     def stacked(part, layers, block):
         trees = [block(torch_weights.under(f"transformer.{part}.layers.{i}.", read), N) for i in range(layers)]
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+        return {"rows_0": {"blocks_0": jax.tree.map(lambda *leaves: np.stack(leaves), *trees)}}
 
     tree = {
         "embedding": {"table": read("table.weight")},

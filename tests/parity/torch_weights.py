@@ -34,7 +34,7 @@ def randomise(module: Any, seed: int, deviation: float = 0.3) -> None:
 
 
 def norm(read: Read) -> dict[str, np.ndarray]:
-    """`LayerNorm` from torch.nn.LayerNorm."""
+    """`Norm` from torch.nn.LayerNorm."""
     return {"scale": read("weight"), "bias": read("bias")}
 
 
@@ -64,24 +64,24 @@ def feed_forward(read: Read) -> dict[str, np.ndarray]:
 
 
 def encoder_block(read: Read, heads: int) -> dict[str, Any]:
-    """`EncoderBlock` from torch.nn.TransformerEncoderLayer."""
+    """`Block` from torch.nn.TransformerEncoderLayer."""
     return {
         "attention": attention(under("self_attn.", read), heads),
         "feed_forward": feed_forward(read),
-        "norms_0": norm(under("norm1.", read)),
-        "norms_1": norm(under("norm2.", read)),
+        "around_attention": {"norm": norm(under("norm1.", read))},
+        "around_feed_forward": {"norm": norm(under("norm2.", read))},
     }
 
 
 def decoder_block(read: Read, heads: int) -> dict[str, Any]:
-    """`DecoderBlock` from torch.nn.TransformerDecoderLayer."""
+    """`Block` with `cross` from torch.nn.TransformerDecoderLayer."""
     return {
-        "self_attention": attention(under("self_attn.", read), heads),
-        "cross_attention": attention(under("multihead_attn.", read), heads),
+        "attention": attention(under("self_attn.", read), heads),
+        "cross": attention(under("multihead_attn.", read), heads),
         "feed_forward": feed_forward(read),
-        "norms_0": norm(under("norm1.", read)),
-        "norms_1": norm(under("norm2.", read)),
-        "norms_2": norm(under("norm3.", read)),
+        "around_attention": {"norm": norm(under("norm1.", read))},
+        "around_cross": {"norm": norm(under("norm2.", read))},
+        "around_feed_forward": {"norm": norm(under("norm3.", read))},
     }
 
 

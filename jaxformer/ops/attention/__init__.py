@@ -4,32 +4,76 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxformer.ops.attention.biases import Bias
 from jaxformer.ops.attention.formula import grouped
 from jaxformer.ops.attention.masks import Mask
 
 
 def attention_with_weights(
-    q_BTNH: Array, k_BSKH: Array, v_BSKH: Array, *, mask: Mask | None = None, query_positions_T: Array | None = None
+    q_BTNH: Array,
+    k_BSKH: Array,
+    v_BSKH: Array,
+    *,
+    mask: Mask | None = None,
+    bias: Bias | None = None,
+    sinks_N: Array | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    query_positions: Array | None = None,
+    key_positions: Array | None = None,
 ) -> tuple[Array, Array]:
     """`attention`, together with its weights float32 [B, N, T, S]."""
-    T, S = q_BTNH.shape[1], k_BSKH.shape[1]
-    query_positions_T = jnp.arange(T) if query_positions_T is None else query_positions_T
+    query_positions = jnp.arange(q_BTNH.shape[1]) if query_positions is None else query_positions
+    key_positions = jnp.arange(k_BSKH.shape[1]) if key_positions is None else key_positions
 
-    def sequence(q_TNH: Array, k_SKH: Array, v_SKH: Array, mask: Mask | None) -> tuple[Array, Array]:
-        mask_TS = None if mask is None else mask.table(query_positions_T, jnp.arange(S))
-        return grouped(q_TNH, k_SKH, v_SKH, mask_TS)
+    def sequence(q_TNH: Array, k_SKH: Array, v_SKH: Array, mask: Mask | None, t_T: Array, s_S: Array):
+        mask_TS = None if mask is None else mask.table(t_T, s_S)
+        bias_NTS = None if bias is None else bias.table(t_T, s_S)
+        return grouped(q_TNH, k_SKH, v_SKH, mask_TS, bias_NTS, sinks_N, scale=scale, softcap=softcap)
 
     mask_axes = None if mask is None else mask.batch_axes()
-    return jax.vmap(sequence, in_axes=(0, 0, 0, mask_axes))(q_BTNH, k_BSKH, v_BSKH, mask)
+    position_axes = [0 if positions.ndim == 2 else None for positions in (query_positions, key_positions)]
+    lifted = jax.vmap(sequence, in_axes=(0, 0, 0, mask_axes, *position_axes))
+    return lifted(q_BTNH, k_BSKH, v_BSKH, mask, query_positions, key_positions)
 
 
 def attention(
-    q_BTNH: Array, k_BSKH: Array, v_BSKH: Array, *, mask: Mask | None = None, query_positions_T: Array | None = None
+    q_BTNH: Array,
+    k_BSKH: Array,
+    v_BSKH: Array,
+    *,
+    mask: Mask | None = None,
+    bias: Bias | None = None,
+    sinks_N: Array | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    query_positions: Array | None = None,
+    key_positions: Array | None = None,
 ) -> Array:
-    """Multi-head scaled dot-product attention of a batch: o [B, T, N, H] in v's dtype.
+    """Multi-head scaled dot-product attention of a batch: o [B, T, N, W] in v's dtype.
 
-    q [B, T, N, H]; k, v [B, S, K, H], where K divides N (grouped-query attention). The softmax runs in float32. `mask`
-    says who may read whom, by position; its arrays have a leading batch axis, or none where all sequences share them.
-    Queries stand at `query_positions_T` (0 … T-1 unless given), keys at 0 … S-1. Source: Vaswani et al. 2017, §3.2.
+    q [B, T, N, H]; k [B, S, K, H] and v [B, S, K, W], where K divides N (grouped-query attention). The softmax runs in
+    float32. Source: Vaswani et al. 2017, §3.2.
+
+    Args:
+        mask: who may read whom, by position; its arrays have a leading batch axis, or none where all sequences share
+            them.
+        bias: what is added to the scores, by position and head.
+        sinks_N: a score for reading nothing, float32 [N].
+        scale: what scores are multiplied by, 1/√H unless given.
+        softcap: scores s become softcap · tanh(s / softcap).
+        query_positions, key_positions: where queries and keys stand, integers [T] and [S], or with a leading batch
+            axis; 0, 1, 2, … unless given.
     """
-    return attention_with_weights(q_BTNH, k_BSKH, v_BSKH, mask=mask, query_positions_T=query_positions_T)[0]
+    return attention_with_weights(
+        q_BTNH,
+        k_BSKH,
+        v_BSKH,
+        mask=mask,
+        bias=bias,
+        sinks_N=sinks_N,
+        scale=scale,
+        softcap=softcap,
+        query_positions=query_positions,
+        key_positions=key_positions,
+    )[0]

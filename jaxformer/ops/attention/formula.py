@@ -7,48 +7,91 @@ import jax.numpy as jnp
 from jax import Array
 
 
-def attention_weights(q_TH: Array, k_SH: Array, mask_TS: Array | None = None) -> Array:
-    """How much each query reads of each key: softmax(q kᵀ / √H), float32 [T, S].
+def scores(
+    q_TH: Array, k_SH: Array, bias_TS: Array | None = None, *, scale: float | None = None, softcap: float | None = None
+) -> Array:
+    """How well each key answers each query: q kᵀ / √H, float32 [T, S].
 
-    q_TH [T, H] and k_SH [S, H] are of any floating type. mask_TS is True where query t may read key s; the weights of a
-    query that may read nothing are all zero. The division by √H keeps the scores' variance, and with it the softmax's
-    gradient, independent of the width. Source: Vaswani et al. 2017, eq. 1 and §3.2.1.
+    The division by √H keeps the scores' variance, and with it the softmax's gradient, independent of the width; a model
+    that multiplies by another `scale` says so. `softcap` c bends scores s to c · tanh(s / c) (Gemma Team 2024), then
+    `bias_TS` is added. Source: Vaswani et al. 2017, eq. 1 and §3.2.1.
     """
-    scores_TS = jnp.einsum("th,sh->ts", q_TH, k_SH, preferred_element_type=jnp.float32) / math.sqrt(q_TH.shape[-1])
-    if mask_TS is None:
+    scores_TS = jnp.einsum("th,sh->ts", q_TH, k_SH, preferred_element_type=jnp.float32)
+    scores_TS = scores_TS / math.sqrt(q_TH.shape[-1]) if scale is None else scores_TS * scale
+    if softcap is not None:
+        scores_TS = softcap * jnp.tanh(scores_TS / softcap)
+    return scores_TS if bias_TS is None else scores_TS + bias_TS
+
+
+def masked_softmax(scores_TS: Array, mask_TS: Array | None = None, sink: Array | None = None) -> Array:
+    """Weights float32 [T, S] of each query's keys, which sum to one; all zero for a query that may read nothing.
+
+    mask_TS is True where query t may read key s. A `sink` is one more score in the sum, for reading nothing, so that
+    the weights may sum to less (OpenAI 2025, gpt-oss).
+    """
+    if mask_TS is None and sink is None:
         return jax.nn.softmax(scores_TS, axis=-1)
-    lowest = jnp.finfo(jnp.float32).min
+    if mask_TS is None:
+        mask_TS = jnp.ones(scores_TS.shape, bool)
+    lowest = jnp.finfo(jnp.float32).min if sink is None else sink
     top_T1 = jax.lax.stop_gradient(jnp.max(scores_TS, axis=-1, keepdims=True, where=mask_TS, initial=lowest))
     # The inner where keeps exp from overflowing on hidden scores: its gradient would be 0 · inf = NaN.
     weights_TS = jnp.where(mask_TS, jnp.exp(jnp.where(mask_TS, scores_TS - top_T1, 0.0)), 0.0)
     total_T1 = jnp.sum(weights_TS, axis=-1, keepdims=True)
+    if sink is not None:
+        total_T1 = total_T1 + jnp.exp(sink - top_T1)
     return weights_TS / jnp.where(total_T1 == 0, 1.0, total_T1)
 
 
-def attend(q_TH: Array, k_SH: Array, v_SH: Array, mask_TS: Array | None = None) -> tuple[Array, Array]:
+def attend(
+    q_TH: Array,
+    k_SH: Array,
+    v_SH: Array,
+    mask_TS: Array | None = None,
+    bias_TS: Array | None = None,
+    sink: Array | None = None,
+    *,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> tuple[Array, Array]:
     """One head: softmax(q kᵀ / √H) v.
 
-    Returns o_TH [T, H] in v's dtype and the weights float32 [T, S]; what a caller does not use is never computed under
-    jit. A query that may read nothing returns zeros. Source: Vaswani et al. 2017, eq. 1.
+    q_TH [T, H] and k_SH [S, H] are of any floating type, v_SH [S, W] may have a width of its own. Returns o_TH [T, W]
+    in v's dtype and the weights float32 [T, S]; what a caller does not use is never computed under jit. A query that
+    may read nothing returns zeros. Source: Vaswani et al. 2017, eq. 1; the rest as in `scores` and `masked_softmax`.
     """
-    weights_TS = attention_weights(q_TH, k_SH, mask_TS)
+    weights_TS = masked_softmax(scores(q_TH, k_SH, bias_TS, scale=scale, softcap=softcap), mask_TS, sink)
     o_TH = jnp.einsum("ts,sh->th", weights_TS.astype(v_SH.dtype), v_SH, preferred_element_type=jnp.float32)
     return o_TH.astype(v_SH.dtype), weights_TS
 
 
-# Several readers share one library of keys and values (grouped-query attention, Ainslie et al. 2023); with one reader
-# each this is multi-head attention (Vaswani et al. 2017, §3.2.2), with a single library multi-query (Shazeer 2019).
-_readers = jax.vmap(attend, in_axes=(1, None, None, None), out_axes=(1, 0))
-_libraries = jax.vmap(_readers, in_axes=(1, 1, 1, None), out_axes=(1, 0))
-
-
-def grouped(q_TNH: Array, k_SKH: Array, v_SKH: Array, mask_TS: Array | None = None) -> tuple[Array, Array]:
+def grouped(
+    q_TNH: Array,
+    k_SKH: Array,
+    v_SKH: Array,
+    mask_TS: Array | None = None,
+    bias_NTS: Array | None = None,
+    sinks_N: Array | None = None,
+    *,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> tuple[Array, Array]:
     """Every head of one sequence: N query heads, of which each N/K neighbours share one of the K key/value heads.
 
     Returns o_TNH [T, N, H] and the weights float32 [N, T, S]. Raises ValueError where K does not divide N.
     """
-    (T, N, H), K = q_TNH.shape, k_SKH.shape[1]
+    (T, N, H), (S, K, _) = q_TNH.shape, k_SKH.shape
     if N % K:
         raise ValueError(f"query heads must be a multiple of key/value heads, got {N} and {K}")
-    o_TKGH, weights_KGTS = _libraries(q_TNH.reshape(T, K, N // K, H), k_SKH, v_SKH, mask_TS)
-    return o_TKGH.reshape(T, N, H), weights_KGTS.reshape(N, T, -1)
+
+    def head(q_TH: Array, k_SH: Array, v_SH: Array, bias_TS: Array | None, sink: Array | None) -> tuple[Array, Array]:
+        return attend(q_TH, k_SH, v_SH, mask_TS, bias_TS, sink, scale=scale, softcap=softcap)
+
+    # Several readers share one library of keys and values (grouped-query attention, Ainslie et al. 2023); with one
+    # reader each this is multi-head attention (Vaswani et al. 2017, §3.2.2), with a single library multi-query.
+    readers = jax.vmap(head, in_axes=(1, None, None, 0, 0), out_axes=(1, 0))
+    libraries = jax.vmap(readers, in_axes=(1, 1, 1, 0, 0), out_axes=(1, 0))
+    bias_KGTS = None if bias_NTS is None else bias_NTS.reshape(K, N // K, T, S)
+    sinks_KG = None if sinks_N is None else sinks_N.reshape(K, N // K)
+    o_TKGH, weights_KGTS = libraries(q_TNH.reshape(T, K, N // K, H), k_SKH, v_SKH, bias_KGTS, sinks_KG)
+    return o_TKGH.reshape(T, N, -1), weights_KGTS.reshape(N, T, S)

@@ -1,0 +1,161 @@
+"""A decoder alone: GPT, Llama, Qwen, Gemma, Mixtral, DeepSeek. What differs between them is the config."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from jaxformer.config.blocks import RmsNorm
+from jaxformer.config.model import DecoderConfig
+from jaxformer.nn.attention import Attend, Where, unrecorded
+from jaxformer.nn.block import Block, Context
+from jaxformer.nn.cache import Chunk
+from jaxformer.nn.dropout import Dropout
+from jaxformer.nn.embedding import Embedding, Positions, RelativeBias, logits
+from jaxformer.nn.norm import Norm
+from jaxformer.nn.stack import Stack, Stacked, caches, every_layer
+from jaxformer.nn.weight import normal, weight
+from jaxformer.ops.attention import attention_with_weights
+from jaxformer.ops.attention.masks import Causal, Mask, segments
+from jaxformer.ops.linear import project
+
+
+class DecoderCache(NamedTuple):
+    """What generation remembers: every layer's rows, stacked on a first axis, and how far each sequence has come."""
+
+    layers: Stacked
+    length_B: Array
+    """Tokens read, int32."""
+
+    def rewound(self, length_B: Array) -> "DecoderCache":
+        """The cache as it was after the first `length_B` tokens. Of a window, no more may be taken back than the slack
+        that the cache was made with.
+        """
+        return self._replace(length_B=length_B)
+
+
+class Decoder(nn.Module):
+    """Tokens so far → logits of the next one. Call it with `rngs={"dropout": key}` to train.
+
+    Sequences are int32 [B, T]. Several documents may share a row: with `segments_BT` they do not see each other, with
+    `positions_BT` each begins at 0.
+    """
+
+    config: DecoderConfig
+    vocabulary: int
+    attend: Attend = unrecorded
+
+    def setup(self):
+        c = self.config
+        self.embedding = Embedding(self.vocabulary, c.width, jnp.dtype(c.dtype), c.embedding_scale)
+        self.position = Positions(c.position)
+        self.dropout = Dropout(c.dropout)
+        self.layers = Stack(c.groups, c.width, c.dropout, c.layers, self.attend)
+        if c.norm is not None:
+            self.norm = Norm(c.norm)
+        if c.relative is not None:
+            self.bias = RelativeBias(c.relative, c.groups[0].blocks[0].attention.heads)
+        if c.tied_output:
+            self.output_VD = self.embedding.table_VD
+        else:
+            self.output_VD = normal(self, "output", c.width**-0.5, (self.vocabulary, c.width), ("vocabulary", "embed"))
+        self.further = [Further(c, self.attend) for _ in range(c.further)]
+
+    def __call__(self, tokens_BT: Array, segments_BT: Array | None = None, positions_BT: Array | None = None) -> Array:
+        """Logits float32 [B, T, V] of the token after each."""
+        x_BTD = self._forward(tokens_BT, segments_BT, positions_BT)[0]
+        if self.is_initializing():
+            for further in self.further:
+                further(x_BTD, x_BTD, Context())  # their weights are a part of the model, although no logits need them
+        return self._logits(x_BTD)
+
+    def features(
+        self, tokens_BT: Array, segments_BT: Array | None = None, positions_BT: Array | None = None
+    ) -> tuple[Array, Array, Stacked]:
+        """The last vectors [B, T, D], the output matrix [V, D], whose product the logits are (before a soft-cap), and
+        what the layers leave beside.
+        """
+        x_BTD, beside = self._forward(tokens_BT, segments_BT, positions_BT)
+        return x_BTD, self.output_VD, beside
+
+    def attention_maps(self, tokens_BT: Array) -> dict[str, Array]:
+        """Attention weights float32 "decoder" [layers, batch, heads, query, key] of a `recording` model."""
+        _, beside = self._forward(tokens_BT, None, None)
+        return {"decoder": every_layer(self.config.groups, beside, lambda left: left.record)}
+
+    def recording(self) -> "Decoder":
+        """The same model, keeping its attention weights."""
+        return self.clone(attend=attention_with_weights)
+
+    def prefill(self, tokens_BT: Array, length_B: Array, room: int, slack: int = 0) -> tuple[Array, DecoderCache]:
+        """Logits [B, V] after each prompt, whose first `length_B` tokens are true, and a cache with room for as many
+        positions as `room` says, of which `slack` may be taken back.
+        """
+        c = self.config
+        layers = caches(c.groups, tokens_BT.shape[0], room, jnp.dtype(c.dtype), slack)
+        empty = DecoderCache(layers, jnp.zeros(tokens_BT.shape[:1], jnp.int32))
+        x_BTD, cache = self._extend(tokens_BT, length_B, empty)
+        last_B1D = jnp.take_along_axis(x_BTD, (length_B - 1)[:, None, None], axis=1)
+        return self._logits(last_B1D)[:, 0], cache
+
+    def decode(
+        self, tokens_BT: Array, cache: DecoderCache, count_B: Array | int | None = None
+    ) -> tuple[Array, DecoderCache]:
+        """Logits [B, T, V] after each of the next tokens, and the cache with them added, or the first `count_B` of
+        them.
+        """
+        x_BTD, cache = self._extend(tokens_BT, tokens_BT.shape[1] if count_B is None else count_B, cache)
+        return self._logits(x_BTD), cache
+
+    def _extend(self, tokens_BT: Array, count_B: Array | int, cache: DecoderCache) -> tuple[Array, DecoderCache]:
+        positions_BT = cache.length_B[:, None] + jnp.arange(tokens_BT.shape[1])
+        own = Where(Causal(), self._bias(), positions_BT)
+        counted_BT = jnp.arange(tokens_BT.shape[1]) < jnp.reshape(jnp.asarray(count_B), (-1, 1))
+        context = Context(own, positions_BT, Chunk(cache.length_B, count_B), counted=counted_BT)
+        x_BTD, beside = self.layers(self._embed(tokens_BT, positions_BT), cache.layers, context)
+        layers = tuple(tuple(left.cache for left in group) for group in beside)
+        return self._normed(x_BTD), DecoderCache(layers, cache.length_B + count_B)
+
+    def _forward(
+        self, tokens_BT: Array, segments_BT: Array | None, positions_BT: Array | None
+    ) -> tuple[Array, Stacked]:
+        positions = jnp.arange(tokens_BT.shape[1]) if positions_BT is None else positions_BT
+        context = Context(Where(_causal(segments_BT), self._bias()), positions)
+        x_BTD, beside = self.layers(self._embed(tokens_BT, positions), None, context)
+        return self._normed(x_BTD), beside
+
+    def _embed(self, tokens_BT: Array, positions: Array) -> Array:
+        return self.dropout(self.position(self.embedding(tokens_BT), positions))
+
+    def _bias(self) -> Any:
+        return self.bias() if self.config.relative is not None else None
+
+    def _normed(self, x_BTD: Array) -> Array:
+        return self.norm(x_BTD) if self.config.norm is not None else x_BTD
+
+    def _logits(self, x_BTD: Array) -> Array:
+        logits_BTV, cap = logits(x_BTD, self.output_VD), self.config.softcap
+        return logits_BTV if cap is None else cap * jnp.tanh(logits_BTV / cap)
+
+
+class Further(nn.Module):
+    """Vectors that predict one token further: the vectors so far and the embeddings of the tokens between, both
+    normalised, joined and passed through a block (DeepSeek-AI 2024, DeepSeek-V3, §2.2, eqs. 21–23).
+    """
+
+    config: DecoderConfig
+    attend: Attend = unrecorded
+
+    @nn.compact
+    def __call__(self, x_BTD: Array, next_BTD: Array, context: Context) -> Array:
+        c = self.config
+        norm = RmsNorm() if c.norm is None else c.norm
+        joined_BTE = jnp.concatenate([Norm(norm, name="norm")(x_BTD), Norm(norm, name="next_norm")(next_BTD)], axis=-1)
+        w_ED = weight(self, "join", (2 * c.width, c.width), ("joined", "embed"))
+        block = Block(c.groups[-1].blocks[-1], c.width, c.dropout, self.attend, name="block")
+        return block(project("bte,ed->btd", joined_BTE, w_ED), None, context)[0]
+
+
+def _causal(segments_BT: Array | None) -> Mask:
+    return Causal() if segments_BT is None else Causal() & segments(segments_BT)

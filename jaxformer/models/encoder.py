@@ -1,0 +1,145 @@
+"""An encoder alone: BERT, RoBERTa, DistilBERT."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from jaxformer.config.blocks import LayerNorm
+from jaxformer.config.model import EncoderConfig
+from jaxformer.nn.attention import Attend, Where, unrecorded
+from jaxformer.nn.block import Context
+from jaxformer.nn.dropout import Dropout
+from jaxformer.nn.embedding import Embedding, Positions, logits
+from jaxformer.nn.norm import Norm
+from jaxformer.nn.stack import Stack, Stacked, every_layer
+from jaxformer.nn.weight import constant, normal, weight
+from jaxformer.ops.activations import ACTIVATIONS
+from jaxformer.ops.attention import attention_with_weights
+from jaxformer.ops.attention.masks import Valid
+from jaxformer.ops.linear import project
+
+
+class Encoder(nn.Module):
+    """Tokens → a vector for each, which knows the whole text (Devlin et al. 2019).
+
+    Sequences are int32 [B, T], padded with `pad` anywhere. Call it with `rngs={"dropout": key}` to train.
+    """
+
+    config: EncoderConfig
+    vocabulary: int
+    pad: int = 0
+    attend: Attend = unrecorded
+
+    def setup(self):
+        c = self.config
+        self.embedding = Embedding(self.vocabulary, c.width, jnp.dtype(c.dtype), 1.0)
+        self.position = Positions(c.position)
+        self.dropout = Dropout(c.dropout)
+        self.layers = Stack(c.groups, c.width, c.dropout, c.layers, self.attend)
+        if c.segments:
+            self.segments_SD = normal(self, "segments", 0.02, (c.segments, c.width), ("segment", "embed"))
+        if c.embedding_norm is not None:
+            self.embedding_norm = Norm(c.embedding_norm)
+        if c.norm is not None:
+            self.norm = Norm(c.norm)
+        if c.masked_head:
+            self.head = MaskedHead(c, self.vocabulary)
+        if c.pooler:
+            self.pooler = Pooler(c.width)
+
+    def __call__(self, tokens_BT: Array, segments_BT: Array | None = None) -> Array:
+        """Logits float32 [B, T, V] of the token at each place where there is a head for masked tokens, else the vectors
+        [B, T, D].
+        """
+        x_BTD = self.encode(tokens_BT, segments_BT)
+        if self.config.pooler and self.is_initializing():
+            self.pooler(x_BTD[:, 0])  # its weights are a part of the model, although no logits need them
+        return logits(*self._predicting(x_BTD)) + self.head.bias() if self.config.masked_head else x_BTD
+
+    def encode(self, tokens_BT: Array, segments_BT: Array | None = None) -> Array:
+        """The vectors [B, T, D]. `segments_BT` are the kinds of segment, all 0 unless given."""
+        return self._forward(tokens_BT, segments_BT)[0]
+
+    def pooled(self, tokens_BT: Array, segments_BT: Array | None = None) -> Array:
+        """One vector for each text, [B, D]: the pooler's, or the first token's where there is none."""
+        first_BD = self.encode(tokens_BT, segments_BT)[:, 0]
+        return self.pooler(first_BD) if self.config.pooler else first_BD
+
+    def masked_logits(self, tokens_BT: Array, places_BM: Array, segments_BT: Array | None = None) -> Array:
+        """Logits float32 [B, M, V] of the tokens at some places alone."""
+        x_BTD = self.encode(tokens_BT, segments_BT)
+        x_BMD = jnp.take_along_axis(x_BTD, places_BM[..., None], axis=1)
+        return logits(*self._predicting(x_BMD)) + self.head.bias()
+
+    def attention_maps(self, tokens_BT: Array) -> dict[str, Array]:
+        """Attention weights float32 "encoder" [layers, batch, heads, query, key] of a `recording` model."""
+        _, beside = self._forward(tokens_BT, None)
+        return {"encoder": every_layer(self.config.groups, beside, lambda left: left.record)}
+
+    def recording(self) -> "Encoder":
+        """The same model, keeping its attention weights."""
+        return self.clone(attend=attention_with_weights)
+
+    def _predicting(self, x_BTD: Array) -> tuple[Array, Array]:
+        return self.head(x_BTD), self.embedding.table_VD
+
+    def _forward(self, tokens_BT: Array, segments_BT: Array | None) -> tuple[Array, Stacked]:
+        c = self.config
+        counted_BT = tokens_BT != self.pad
+        x_BTD = self.position(self.embedding(tokens_BT), jnp.arange(tokens_BT.shape[1]))
+        if c.segments:
+            kinds_BT = jnp.zeros_like(tokens_BT) if segments_BT is None else segments_BT
+            x_BTD = x_BTD + jnp.take(self.segments_SD, kinds_BT, axis=0).astype(x_BTD.dtype)
+        if c.embedding_norm is not None:
+            x_BTD = self.embedding_norm(x_BTD)
+        context = Context(Where(Valid(counted_BT)), counted=counted_BT)
+        x_BTD, beside = self.layers(self.dropout(x_BTD), None, context)
+        return self.norm(x_BTD) if c.norm is not None else x_BTD, beside
+
+
+class MaskedHead(nn.Module):
+    """norm(activation(x W + b)), to be multiplied by the embeddings, and the bias of that product (Devlin et al. 2019,
+    §3.1 and the authors' code).
+    """
+
+    config: EncoderConfig
+    vocabulary: int
+
+    def setup(self):
+        D = self.config.width
+        self.w_DD = weight(self, "dense", (D, D), ("embed", "embed_out"))
+        self.b_D = constant(self, "dense_bias", 0.0, (D,), ("embed",))
+        self.norm = Norm(self.config.embedding_norm or LayerNorm())
+        self.bias_V = constant(self, "output_bias", 0.0, (self.vocabulary,), ("vocabulary",))
+
+    def __call__(self, x_BTD: Array) -> Array:
+        y_BTD = project("btd,de->bte", x_BTD, self.w_DD) + self.b_D.astype(x_BTD.dtype)
+        return self.norm(ACTIVATIONS[self.config.activation](y_BTD))
+
+    def bias(self) -> Array:
+        """Added to the logits, float32 [V]."""
+        return self.bias_V
+
+
+class Pooler(nn.Module):
+    """tanh(x W + b)."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x_BD: Array) -> Array:
+        w_DD = weight(self, "dense", (x_BD.shape[-1], self.width), ("embed", "embed_out"))
+        b_D = constant(self, "dense_bias", 0.0, (self.width,), ("embed",))
+        return jnp.tanh(project("bd,de->be", x_BD, w_DD) + b_D.astype(x_BD.dtype))
+
+
+def mean_pooled(x_BTD: Array, counted_BT: Any) -> Array:
+    """The mean of the vectors of true tokens, divided by its length: one unit vector [B, D] for each text, float32.
+
+    Source: Reimers & Gurevych 2019, §3.
+    """
+    weights_BT1 = jnp.asarray(counted_BT, jnp.float32)[..., None]
+    mean_BD = jnp.sum(x_BTD.astype(jnp.float32) * weights_BT1, axis=1) / jnp.maximum(jnp.sum(weights_BT1, axis=1), 1e-9)
+    return mean_BD / jnp.maximum(jnp.linalg.norm(mean_BD, axis=-1, keepdims=True), 1e-12)
