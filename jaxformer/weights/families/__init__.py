@@ -1,0 +1,26 @@
+"""The families whose files are read and written: for each model_type of a config.json what it describes."""
+
+from collections.abc import Callable, Mapping
+
+from jaxformer.weights.families import bert, deepseek, gemma, gpt2, llama, marian, mixtral, t5
+from jaxformer.weights.families.described import Described
+from jaxformer.weights.fields import Fields
+
+FAMILIES: Mapping[str, Callable[[Fields], Described]] = {
+    "bert": bert.bert,
+    "roberta": bert.roberta,
+    "distilbert": bert.distilbert,
+    "gpt2": gpt2.gpt2,
+    "llama": llama.llama,
+    "mistral": llama.mistral,
+    "qwen2": llama.qwen2,
+    "qwen3": llama.qwen3,
+    "gemma2": gemma.gemma2,
+    "gemma3_text": gemma.gemma3,
+    "mixtral": mixtral.mixtral,
+    "qwen3_moe": mixtral.qwen3_moe,
+    "deepseek_v3": deepseek.deepseek_v3,
+    "t5": t5.t5,
+    "marian": marian.marian,
+}
+"""By model_type. A new family is a function from the fields of its config.json to a config and a name table."""

@@ -1,0 +1,84 @@
+"""DeepSeek-V3 (DeepSeek-AI 2024): latent attention, dense layers first, then experts beside shared ones."""
+
+from jaxformer.config.blocks import Block, Gated, Latent
+from jaxformer.config.experts import MixtureOfExperts, SigmoidRouter
+from jaxformer.config.positions import Yarn
+from jaxformer.ops.rotary import yarn_magnitude
+from jaxformer.weights.families.described import ACTIVATIONS, Described, rotary
+from jaxformer.weights.families.llama import GATED, PRE_NORMS, decoder, norm, table
+from jaxformer.weights.families.mixtral import EXPERTS
+from jaxformer.weights.fields import Fields
+from jaxformer.weights.layouts import Joined, JoinedHeads, Matrix
+from jaxformer.weights.names import Names, matrix, same
+
+LATENT = (
+    matrix("attention/query", "self_attn.q_proj.weight"),
+    matrix("attention/query_down", "self_attn.q_a_proj.weight"),
+    same("attention/query_norm/scale", "self_attn.q_a_layernorm.weight"),
+    matrix("attention/query_up", "self_attn.q_b_proj.weight"),
+    Names(("attention/latent", "attention/shared_key"), "self_attn.kv_a_proj_with_mqa.weight", Joined(Matrix())),
+    same("attention/latent_norm/scale", "self_attn.kv_a_layernorm.weight"),
+    Names(("attention/key", "attention/value"), "self_attn.kv_b_proj.weight", JoinedHeads()),
+    matrix("attention/output", "self_attn.o_proj.weight", inputs=2),
+)
+
+SHARED = (
+    same("feed_forward/router_balance", "mlp.gate.e_score_correction_bias"),
+    matrix("feed_forward/shared/gate", "mlp.shared_experts.gate_proj.weight"),
+    matrix("feed_forward/shared/up", "mlp.shared_experts.up_proj.weight"),
+    matrix("feed_forward/shared/down", "mlp.shared_experts.down_proj.weight"),
+)
+
+
+def deepseek_v3(fields: Fields) -> Described:
+    """The config.json of DeepSeek-V3 and R1."""
+    fields.must("attention_bias", False)
+    fields.must("scoring_func", "sigmoid")
+    fields.must("topk_method", "noaux_tc")
+    fields.must("moe_layer_freq", 1)
+    fields("num_key_value_heads", None), fields("qk_head_dim", None), fields("head_dim", None)  # follow from others
+    activation = fields.choose("hidden_act", ACTIVATIONS, "silu")
+    width = fields("moe_intermediate_size")
+    mixture = MixtureOfExperts(
+        fields("n_routed_experts"),
+        fields("num_experts_per_tok"),
+        width,
+        SigmoidRouter(
+            fields("n_group", None) or 1,
+            fields("topk_group", None) or 1,
+            fields("routed_scaling_factor", 1.0),
+            fields("norm_topk_prob", True),
+        ),
+        shared=width * (fields("n_shared_experts", None) or 0),
+        activation=activation,
+    )
+    dense = Gated(fields("intermediate_size"), activation)
+    attention, first = _attention(fields), fields("first_k_dense_replace", 0)
+    blocks = [
+        Block(attention, dense if i < first else mixture, norm(fields)) for i in range(fields("num_hidden_layers"))
+    ]
+    # Layers that predict further tokens stand after the others; reading them is no part of the model itself.
+    fields("num_nextn_predict_layers", None)
+    rows = (*LATENT, *PRE_NORMS, *GATED, *EXPERTS, *SHARED)
+    described = Described(decoder(fields, blocks), fields("vocab_size"), table(*rows))
+    fields.done()
+    return described
+
+
+def _attention(fields: Fields) -> Latent:
+    still, turned = fields("qk_nope_head_dim"), fields("qk_rope_head_dim")
+    positions = rotary(fields, fields("max_position_embeddings"), interleaved=fields("rope_interleave", True))
+    scale = (still + turned) ** -0.5
+    if isinstance(positions.scaling, Yarn) and positions.scaling.mscale_all_dim:
+        scale *= yarn_magnitude(positions.scaling.factor, positions.scaling.mscale_all_dim) ** 2
+    return Latent(
+        fields("num_attention_heads"),
+        fields("kv_lora_rank"),
+        still,
+        turned,
+        fields("v_head_dim"),
+        fields("q_lora_rank", None),
+        positions,
+        norm=norm(fields),
+        scale=scale,
+    )

@@ -1,0 +1,78 @@
+"""Gemma 2 and 3: norms on both sides of a sublayer, local and global layers in turn."""
+
+from jaxformer.config.blocks import Block, Gated, MultiHead, RmsNorm, SandwichNorm
+from jaxformer.config.positions import Rotary
+from jaxformer.weights.families.described import ACTIVATIONS, Described, rotary, turning
+from jaxformer.weights.families.llama import ATTENTION, GATED, decoder, multi_head, table
+from jaxformer.weights.fields import Fields
+from jaxformer.weights.names import same
+
+SANDWICH = (
+    same("around_attention/norm/scale", "input_layernorm.weight"),
+    same("around_attention/after/scale", "post_attention_layernorm.weight"),
+    same("around_feed_forward/norm/scale", "pre_feedforward_layernorm.weight"),
+    same("around_feed_forward/after/scale", "post_feedforward_layernorm.weight"),
+)
+
+
+def gemma2(fields: Fields) -> Described:
+    """Gemma Team 2024: soft-caps, and a window in every other layer."""
+    cap = fields("attn_logit_softcapping", None)
+    turning = rotary(fields, fields("max_position_embeddings"))
+    blocks = [_block(fields, kind, turning, softcap=cap) for kind in _kinds(fields, every=2)]
+    return _described(fields, blocks)
+
+
+def gemma3(fields: Fields) -> Described:
+    """Gemma Team 2025, text alone: norms of queries and keys, five local layers for a global one, with bases of their
+    own.
+    """
+    context, inside = fields("max_position_embeddings"), fields.inside("rope_parameters")
+    if inside is not None:
+        turns = {kind: turning(inside.inside(kind), None, context) for kind in ("sliding_attention", "full_attention")}
+    else:
+        base, local = fields("rope_theta", 1e6), fields("rope_local_base_freq", 1e4)
+        turns = {
+            "sliding_attention": Rotary(local),
+            "full_attention": turning(fields.inside("rope_scaling"), base, context),
+        }
+    fields.must("attn_logit_softcapping", None)
+    every = fields("sliding_window_pattern", None) or fields("_sliding_window_pattern", None) or 6
+    blocks = [_block(fields, kind, turns[kind], query_key_norm=_norm(fields)) for kind in _kinds(fields, every)]
+    return _described(fields, blocks)
+
+
+def _kinds(fields: Fields, every: int) -> list[str]:
+    """Local or global, for each layer: as the config lists them, else every so many layers a global one."""
+    count = fields("num_hidden_layers")
+    local_first = ["full_attention" if i % every == every - 1 else "sliding_attention" for i in range(count)]
+    return fields("layer_types", None) or local_first
+
+
+def _norm(fields: Fields) -> RmsNorm:
+    return RmsNorm(fields("rms_norm_eps", 1e-6), offset=1.0)
+
+
+def _block(fields: Fields, kind: str, turning: Rotary, **more) -> Block:
+    attention: MultiHead = multi_head(
+        fields,
+        rotary=turning,
+        bias=fields("attention_bias", False),
+        scale=fields("query_pre_attn_scalar", 256) ** -0.5,
+        window=fields("sliding_window") if kind == "sliding_attention" else None,
+        **more,
+    )
+    activation = fields.choose("hidden_activation", ACTIVATIONS, "gelu_pytorch_tanh")
+    fields("hidden_act", None)  # an older name, which the newer one replaces
+    feed_forward = Gated(fields("intermediate_size"), activation)
+    return Block(attention, feed_forward, _norm(fields), SandwichNorm())
+
+
+def _described(fields: Fields, blocks: list[Block]) -> Described:
+    fields.must("use_bidirectional_attention", False, None)
+    config = decoder(
+        fields, blocks, embedding_scale=fields("hidden_size") ** 0.5, softcap=fields("final_logit_softcapping", None)
+    )
+    described = Described(config, fields("vocab_size"), table(*ATTENTION, *GATED, *SANDWICH))
+    fields.done()
+    return described

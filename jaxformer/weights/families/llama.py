@@ -1,0 +1,129 @@
+"""Llama, and what differs from it in a line: Mistral, Qwen 2 and 3."""
+
+from dataclasses import replace
+from typing import Any
+
+from jaxformer.config.blocks import Block, Gated, MultiHead, RmsNorm, grouped
+from jaxformer.config.model import DecoderConfig
+from jaxformer.weights.families.described import ACTIVATIONS, Described, rotary
+from jaxformer.weights.fields import Fields
+from jaxformer.weights.names import Layers, Names, NameTable, flat, matrix, same
+
+ATTENTION: tuple[Names, ...] = (
+    matrix("attention/query", "self_attn.q_proj.weight"),
+    matrix("attention/key", "self_attn.k_proj.weight"),
+    matrix("attention/value", "self_attn.v_proj.weight"),
+    matrix("attention/output", "self_attn.o_proj.weight", inputs=2),
+    flat("attention/query_bias", "self_attn.q_proj.bias"),
+    flat("attention/key_bias", "self_attn.k_proj.bias"),
+    flat("attention/value_bias", "self_attn.v_proj.bias"),
+    same("attention/output_bias", "self_attn.o_proj.bias"),
+    same("attention/query_norm/scale", "self_attn.q_norm.weight"),
+    same("attention/key_norm/scale", "self_attn.k_norm.weight"),
+)
+
+GATED: tuple[Names, ...] = (
+    matrix("feed_forward/gate", "mlp.gate_proj.weight"),
+    matrix("feed_forward/up", "mlp.up_proj.weight"),
+    matrix("feed_forward/down", "mlp.down_proj.weight"),
+    flat("feed_forward/gate_bias", "mlp.gate_proj.bias"),
+    flat("feed_forward/up_bias", "mlp.up_proj.bias"),
+    flat("feed_forward/down_bias", "mlp.down_proj.bias"),
+)
+
+PRE_NORMS: tuple[Names, ...] = (
+    same("around_attention/norm/scale", "input_layernorm.weight"),
+    same("around_feed_forward/norm/scale", "post_attention_layernorm.weight"),
+)
+
+OUTSIDE: tuple[Names, ...] = (
+    same("embedding/table", "model.embed_tokens.weight"),
+    same("norm/scale", "model.norm.weight"),
+    same("output", "lm_head.weight"),
+)
+
+SURPLUS = (r".*rotary_emb\.inv_freq", r"lm_head\.weight")
+"""A file may hold the output matrix although it is tied to the embeddings, and buffers of old versions."""
+
+
+def table(*rows: Names) -> NameTable:
+    """The table of a family that keeps the names of Llama outside its layers."""
+    return NameTable(OUTSIDE, (Layers("layers", "model.layers.{i}.", rows),), SURPLUS)
+
+
+def decoder(fields: Fields, blocks: list[Block], **more: Any) -> DecoderConfig:
+    """What all of these families have outside their layers."""
+    return DecoderConfig(
+        width=fields("hidden_size"),
+        groups=grouped(blocks),
+        norm=blocks[0].norm,
+        tied_output=fields("tie_word_embeddings", False),
+        context=fields("max_position_embeddings"),
+        **more,
+    )
+
+
+def multi_head(fields: Fields, **more: Any) -> MultiHead:
+    """Heads as these families write them."""
+    heads = fields("num_attention_heads")
+    if "rotary" not in more:
+        more["rotary"] = rotary(fields, fields("max_position_embeddings"))
+    return MultiHead(
+        heads,
+        fields("num_key_value_heads", None) or heads,
+        fields("head_dim", None) or fields("hidden_size") // heads,
+        **{"bias": False} | more,
+    )
+
+
+def gated(fields: Fields) -> Gated:
+    """The feed-forward layer of these families."""
+    activation = fields.choose("hidden_act", ACTIVATIONS, "silu")
+    return Gated(fields("intermediate_size"), activation, fields("mlp_bias", False))
+
+
+def norm(fields: Fields) -> RmsNorm:
+    """The norm of these families."""
+    return RmsNorm(fields("rms_norm_eps", 1e-6))
+
+
+def llama(fields: Fields) -> Described:
+    """Touvron et al. 2023; Grattafiori et al. 2024. SmolLM and many others call themselves llama too."""
+    attention = multi_head(fields, bias=fields("attention_bias", False))
+    return _plain(fields, [Block(attention, gated(fields), norm(fields))] * fields("num_hidden_layers"))
+
+
+def mistral(fields: Fields) -> Described:
+    """Jiang et al. 2023: a window in every layer, where the config gives one."""
+    attention = multi_head(fields, window=fields("sliding_window", None))
+    return _plain(fields, [Block(attention, gated(fields), norm(fields))] * fields("num_hidden_layers"))
+
+
+def qwen2(fields: Fields) -> Described:
+    """Yang et al. 2024: biases of queries, keys and values; windows in the layers that ask for them."""
+    attention = multi_head(fields, bias=True, output_bias=False)
+    return _plain(fields, [_windowed(b, fields, i) for i, b in _every(fields, attention)])
+
+
+def qwen3(fields: Fields) -> Described:
+    """Yang et al. 2025: norms of queries and keys."""
+    attention = multi_head(fields, bias=fields("attention_bias", False), query_key_norm=norm(fields))
+    return _plain(fields, [_windowed(b, fields, i) for i, b in _every(fields, attention)])
+
+
+def _every(fields: Fields, attention: MultiHead) -> list[tuple[int, Block]]:
+    return list(enumerate([Block(attention, gated(fields), norm(fields))] * fields("num_hidden_layers")))
+
+
+def _windowed(block: Block, fields: Fields, layer: int) -> Block:
+    """The block with the window that its layer has, if it has one."""
+    window, kinds = fields("sliding_window", None), fields("layer_types", None)
+    used, first = fields("use_sliding_window", False), fields("max_window_layers", 0)
+    local = kinds[layer] == "sliding_attention" if kinds else used and layer >= first
+    return replace(block, attention=replace(block.attention, window=window)) if local and window else block
+
+
+def _plain(fields: Fields, blocks: list[Block]) -> Described:
+    described = Described(decoder(fields, blocks), fields("vocab_size"), table(*ATTENTION, *GATED, *PRE_NORMS))
+    fields.done()
+    return described

@@ -1,0 +1,81 @@
+"""Marian, the translators of Opus-MT (Junczys-Dowmunt et al. 2018; Tiedemann & Thottingal 2020)."""
+
+from dataclasses import replace
+
+from jaxformer.config.blocks import Block, FeedForward, LayerNorm, MultiHead, PostNorm, grouped
+from jaxformer.config.model import EncoderDecoderConfig, Sinusoidal
+from jaxformer.weights.families.described import ACTIVATIONS, Described
+from jaxformer.weights.fields import Fields
+from jaxformer.weights.layouts import Row
+from jaxformer.weights.names import Layers, Names, NameTable, flat, matrix, same
+
+
+def _attention(ours: str, theirs: str) -> tuple[Names, ...]:
+    short = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
+    return (
+        *(matrix(f"{ours}/{name}", f"{theirs}.{part}.weight") for name, part in short.items()),
+        *(flat(f"{ours}/{name}_bias", f"{theirs}.{part}.bias") for name, part in short.items()),
+        matrix(f"{ours}/output", f"{theirs}.out_proj.weight", inputs=2),
+        same(f"{ours}/output_bias", f"{theirs}.out_proj.bias"),
+        same(f"around_{ours}/norm/scale", f"{theirs}_layer_norm.weight"),
+        same(f"around_{ours}/norm/bias", f"{theirs}_layer_norm.bias"),
+    )
+
+
+FEED_FORWARD = (
+    matrix("feed_forward/up", "fc1.weight"),
+    same("feed_forward/up_bias", "fc1.bias"),
+    matrix("feed_forward/down", "fc2.weight"),
+    same("feed_forward/down_bias", "fc2.bias"),
+    same("around_feed_forward/norm/scale", "final_layer_norm.weight"),
+    same("around_feed_forward/norm/bias", "final_layer_norm.bias"),
+)
+ENCODER = (*_attention("attention", "self_attn"), *FEED_FORWARD)
+
+TABLE = NameTable(
+    (
+        same("embedding/table", "model.shared.weight"),
+        Names(("output_bias",), "final_logits_bias", Row()),
+    ),
+    (
+        Layers("encoder", "model.encoder.layers.{i}.", ENCODER),
+        Layers("decoder", "model.decoder.layers.{i}.", (*ENCODER, *_attention("cross", "encoder_attn"))),
+    ),
+    (r"model\.(en|de)coder\.embed_(tokens|positions)\.weight", r"lm_head\.weight"),
+)
+
+
+def marian(fields: Fields) -> Described:
+    """The config.json of a Marian model with one vocabulary for both languages."""
+    fields.must("share_encoder_decoder_embeddings", True)
+    fields.must("normalize_before", False)
+    fields.must("normalize_embedding", False)
+    fields.must("add_final_layer_norm", False)
+    fields.must("add_bias_logits", False)
+    fields.must("static_position_embeddings", True)
+    fields.must("extra_pos_embeddings", 0, fields("vocab_size") - 1)
+    fields.must("tie_word_embeddings", True)
+    fields.must("decoder_vocab_size", fields("vocab_size"), None)
+    # Layers are left out at random in training alone; num_hidden_layers repeats encoder_layers.
+    fields("encoder_layerdrop", None), fields("decoder_layerdrop", None), fields("num_hidden_layers", None)
+    fields("classif_dropout", None)
+    D, activation = fields("d_model"), fields.choose("activation_function", ACTIVATIONS, "gelu")
+
+    def block(side: str) -> Block:
+        heads = fields(f"{side}_attention_heads")
+        feed_forward = FeedForward(fields(f"{side}_ffn_dim"), activation)
+        return Block(MultiHead(heads, heads, D // heads), feed_forward, LayerNorm(), PostNorm())
+
+    decoder = block("decoder")
+    config = EncoderDecoderConfig(
+        width=D,
+        encoder=grouped([block("encoder")] * fields("encoder_layers")),
+        decoder=grouped([replace(decoder, cross=decoder.attention)] * fields("decoder_layers")),
+        norm=None,
+        position=Sinusoidal(halves=True),
+        embedding_scale=D**0.5 if fields("scale_embedding", False) else 1.0,
+        output_bias=True,
+    )
+    described = Described(config, fields("vocab_size"), TABLE, fields("pad_token_id"))
+    fields.done()
+    return described

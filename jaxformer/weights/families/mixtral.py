@@ -1,0 +1,71 @@
+"""Mixtures of experts on the frame of Llama: Mixtral and Qwen 3 MoE."""
+
+from jaxformer.config.blocks import Block, Gated
+from jaxformer.config.experts import MixtureOfExperts, SoftmaxRouter
+from jaxformer.weights.families.described import ACTIVATIONS, Described
+from jaxformer.weights.families.llama import ATTENTION, GATED, PRE_NORMS, decoder, multi_head, norm, table
+from jaxformer.weights.fields import Fields
+from jaxformer.weights.layouts import Matrix, Stacked
+from jaxformer.weights.names import Names, matrix
+
+
+def experts(ours: str, theirs: str) -> Names:
+    """A matrix for each expert."""
+    return Names((ours,), theirs, Stacked(Matrix()))
+
+
+EXPERTS = (
+    matrix("feed_forward/router", "mlp.gate.weight"),
+    experts("feed_forward/expert_gate", "mlp.experts.{e}.gate_proj.weight"),
+    experts("feed_forward/expert_up", "mlp.experts.{e}.up_proj.weight"),
+    experts("feed_forward/expert_down", "mlp.experts.{e}.down_proj.weight"),
+)
+
+MIXTRAL = (
+    matrix("feed_forward/router", "block_sparse_moe.gate.weight"),
+    experts("feed_forward/expert_gate", "block_sparse_moe.experts.{e}.w1.weight"),
+    experts("feed_forward/expert_up", "block_sparse_moe.experts.{e}.w3.weight"),
+    experts("feed_forward/expert_down", "block_sparse_moe.experts.{e}.w2.weight"),
+)
+
+
+def mixtral(fields: Fields) -> Described:
+    """Jiang et al. 2024."""
+    mixture = MixtureOfExperts(
+        fields("num_local_experts"),
+        fields("num_experts_per_tok"),
+        fields("intermediate_size"),
+        activation=fields.choose("hidden_act", ACTIVATIONS, "silu"),
+    )
+    attention = multi_head(fields, window=fields("sliding_window", None))
+    blocks = [Block(attention, mixture, norm(fields))] * fields("num_hidden_layers")
+    described = Described(decoder(fields, blocks), fields("vocab_size"), table(*ATTENTION, *PRE_NORMS, *MIXTRAL))
+    fields.done()
+    return described
+
+
+def qwen3_moe(fields: Fields) -> Described:
+    """Yang et al. 2025: dense layers where the config says so, experts elsewhere."""
+    activation = fields.choose("hidden_act", ACTIVATIONS, "silu")
+    mixture = MixtureOfExperts(
+        # The newer name is that of Mixtral.
+        fields("num_experts", None) or fields("num_local_experts"),
+        fields("num_experts_per_tok"),
+        fields("moe_intermediate_size"),
+        SoftmaxRouter(fields("norm_topk_prob", False)),
+        activation=activation,
+    )
+    dense = Gated(fields("intermediate_size"), activation)
+    attention = multi_head(fields, bias=fields("attention_bias", False), query_key_norm=norm(fields))
+    if fields("use_sliding_window", False):
+        fields.must("use_sliding_window", False)
+    fields("sliding_window", None), fields("max_window_layers", None)  # without use_sliding_window they say nothing
+    step, only_dense = fields("decoder_sparse_step", 1), fields("mlp_only_layers", None) or []
+    blocks = [
+        Block(attention, dense if i in only_dense or (i + 1) % step else mixture, norm(fields))
+        for i in range(fields("num_hidden_layers"))
+    ]
+    rows = (*ATTENTION, *PRE_NORMS, *GATED, *EXPERTS)
+    described = Described(decoder(fields, blocks), fields("vocab_size"), table(*rows))
+    fields.done()
+    return described

@@ -1,0 +1,100 @@
+"""T5 (Raffel et al. 2020) and its version 1.1, such as Flan-T5."""
+
+from dataclasses import replace
+
+from jaxformer.config.blocks import Block, FeedForward, Gated, MultiHead, RmsNorm, grouped
+from jaxformer.config.model import EncoderDecoderConfig, NoPosition
+from jaxformer.config.positions import RelativeBuckets
+from jaxformer.weights.families.described import ACTIVATIONS, Described
+from jaxformer.weights.fields import Fields
+from jaxformer.weights.layouts import Transposed
+from jaxformer.weights.names import Layers, Names, NameTable, matrix, same
+
+
+def _attention(ours: str, theirs: str) -> tuple[Names, ...]:
+    rows = [matrix(f"{ours}/{name}", f"{theirs}.{name[0]}.weight") for name in ("query", "key", "value")]
+    return *rows, matrix(f"{ours}/output", f"{theirs}.o.weight", inputs=2)
+
+
+def _feed_forward(layer: int) -> tuple[Names, ...]:
+    prefix = f"layer.{layer}.DenseReluDense"
+    return (
+        matrix("feed_forward/gate", f"{prefix}.wi_0.weight"),
+        matrix("feed_forward/down", f"{prefix}.wo.weight"),
+        same("around_feed_forward/norm/scale", f"layer.{layer}.layer_norm.weight"),
+    )
+
+
+OWN = (
+    *_attention("attention", "layer.0.SelfAttention"),
+    same("around_attention/norm/scale", "layer.0.layer_norm.weight"),
+)
+CROSS = (
+    *_attention("cross", "layer.1.EncDecAttention"),
+    same("around_cross/norm/scale", "layer.1.layer_norm.weight"),
+)
+
+
+def _bias(ours: str, theirs: str) -> Names:
+    """The numbers of all distances, which the first layer keeps for all."""
+    name = f"{theirs}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    return Names((f"{ours}/table",), name, Transposed())
+
+
+def _table(gated: bool) -> NameTable:
+    # The one matrix has another name where there are two.
+    up = "wi_1" if gated else "wi"
+    encoder = matrix("feed_forward/up", f"layer.1.DenseReluDense.{up}.weight")
+    decoder = matrix("feed_forward/up", f"layer.2.DenseReluDense.{up}.weight")
+    return NameTable(
+        (
+            same("embedding/table", "shared.weight"),
+            same("output", "lm_head.weight"),
+            same("encoder_norm/scale", "encoder.final_layer_norm.weight"),
+            same("decoder_norm/scale", "decoder.final_layer_norm.weight"),
+            _bias("encoder_bias", "encoder"),
+            _bias("decoder_bias", "decoder"),
+        ),
+        (
+            Layers("encoder", "encoder.block.{i}.", (*OWN, encoder, *_feed_forward(1))),
+            Layers("decoder", "decoder.block.{i}.", (*OWN, *CROSS, decoder, *_feed_forward(2))),
+        ),
+        (
+            r"(en|de)coder\.embed_tokens\.weight",
+            r"lm_head\.weight",
+            r"decoder\.block\.0\.layer\.1\.EncDecAttention\.rel.*",
+        ),
+    )
+
+
+def t5(fields: Fields) -> Described:
+    """The config.json of T5."""
+    D, heads, norm = fields("d_model"), fields("num_heads"), RmsNorm(fields("layer_norm_epsilon", 1e-6))
+    # Scores are not divided: the initial weights were made small instead.
+    attention = MultiHead(heads, heads, fields("d_kv"), bias=False, scale=1.0)
+    kind = fields("feed_forward_proj", "relu")
+    fields("dense_act_fn", None), fields("is_gated_act", None)  # follow from feed_forward_proj
+    # "gated-gelu" has always meant the approximate one.
+    name = "gelu_new" if kind == "gated-gelu" else kind.removeprefix("gated-")
+    activation = Fields({"feed_forward_proj": name}, fields.where).choose("feed_forward_proj", ACTIVATIONS)
+    gated, hidden = kind.startswith("gated-"), fields("d_ff")
+    block = Block(attention, Gated(hidden, activation) if gated else FeedForward(hidden, activation, bias=False), norm)
+    tied = fields("tie_word_embeddings", True)
+    config = EncoderDecoderConfig(
+        width=D,
+        encoder=grouped([block] * fields("num_layers")),
+        decoder=grouped(
+            [replace(block, cross=attention)] * (fields("num_decoder_layers", None) or fields("num_layers"))
+        ),
+        norm=norm,
+        position=NoPosition(),
+        relative=RelativeBuckets(
+            fields("relative_attention_num_buckets", 32), fields("relative_attention_max_distance", 128)
+        ),
+        tied_output=tied,
+        output_scale=D**-0.5 if fields("scale_decoder_outputs", tied) else 1.0,
+    )
+    fields("n_positions", None)  # of no consequence without absolute positions
+    described = Described(config, fields("vocab_size"), _table(gated), fields("pad_token_id", 0))
+    fields.done()
+    return described
