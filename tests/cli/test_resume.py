@@ -5,8 +5,7 @@ import shlex
 import pytest
 
 from jaxformer.training.checkpoint import Checkpoints
-from jaxformer.training.journal import read_metrics
-from tests.cli.toy import EPOCH, SIGNALLED, STEPS, contents, process, training
+from tests.cli.toy import EPOCH, SIGNALLED, STEPS, contents, process, read_metrics, training
 
 
 def lasting(folder):

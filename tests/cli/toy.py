@@ -1,11 +1,13 @@
 """A corpus of five words that a small model learns in seconds, and the command line in a process of its own."""
 
+import json
 import os
 import random
 import subprocess
 import sys
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from jaxformer.cli import run
 
@@ -84,6 +86,11 @@ def process(*arguments: str, code: str = START, devices: int = 1, **options) -> 
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, **options)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`, in order."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
