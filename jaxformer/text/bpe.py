@@ -1,6 +1,5 @@
 """Byte-level BPE (Sennrich et al. 2016; over bytes as in Radford et al. 2019), by the `tokenizers` library."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -23,9 +22,6 @@ class Tokenizer(Protocol):
 
     @property
     def size(self) -> int: ...
-
-    @property
-    def fingerprint(self) -> str: ...
 
     def encode(self, text: str) -> list[int]: ...
 
@@ -58,11 +54,6 @@ class BpeTokenizer:
     def size(self) -> int:
         """Number of ids, specials included."""
         return len(self._bytes)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the saved file, in hexadecimal."""
-        return hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, without begin or end mark."""
