@@ -80,9 +80,15 @@ main()
 """The command line, in a process that sends itself a signal once so many steps are done and a file is there."""
 
 
-def process(*arguments: str, code: str = START, devices: int = 1, **options) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own. The compiler is told not to try hard, which saves most of the time."""
-    flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
+HASTY = "--xla_backend_optimization_level=0"
+"""Tells the compiler not to try hard, which saves most of the time."""
+
+
+def process(
+    *arguments: str, code: str = START, devices: int = 1, flags: str = HASTY, **options
+) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, with these flags for the compiler."""
+    flags = f"{flags} --xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, **options)
