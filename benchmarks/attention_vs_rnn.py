@@ -34,6 +34,7 @@ import tyro
 from benchmarks import measure
 from benchmarks.measure import Contestant, Effort
 from benchmarks.picture import Line, panels
+from jaxformer.analysis.hardware import summary
 from jaxformer.ops.attention import attention
 from jaxformer.ops.attention.masks import Causal
 from jaxformer.ops.linear import project
@@ -308,15 +309,13 @@ def draw(document: dict[str, Any], path: Path) -> None:
         by_layer = {name: [row for row in panel if row["layer"] == name] for name in LAYERS}
         return {name: _line(rows) for name, rows in by_layer.items()}
 
-    config, environment = document["config"], document["environment"]
+    config = document["config"]
     modes, batches = (list(dict.fromkeys(row[key] for row in document["rows"])) for key in ("mode", "batch"))
-    devices = ", ".join(dict.fromkeys(environment["devices"]))
     panels(
         path,
         [[(f"{mode}, batch {batch}", lines(mode, batch)) for batch in batches] for mode in modes],
         title=f"One layer of width {config['width']} at equal parameters: causal attention and the fastest scans\n"
-        f"{devices}; {environment['processor']}, {environment['cores_allowed']} cores. "
-        "Medians; bars span the middle half of the samples.",
+        f"{summary(document['environment'])}. Medians; bars span the middle half of the samples.",
         x_label="sequence length",
         y_label="tokens per second",
     )

@@ -6,12 +6,9 @@ calls as make it long enough for the clock; the first calls compile and warm the
 what each contestant computed.
 """
 
-import contextlib
 import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -23,6 +20,8 @@ from typing import Any
 
 import jax
 import numpy as np
+
+from jaxformer.analysis.hardware import describe
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -156,19 +155,11 @@ def agree(results: Mapping[str, Any], tolerance: float) -> float:
 
 def environment() -> dict[str, Any]:
     """Where and with what a figure was measured."""
-    devices = jax.devices()
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "revision": _revision(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "cores_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        **describe(),
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
-        "devices": [device.device_kind for device in devices],
-        "versions": {
-            "python": platform.python_version(),
-            **{name: _version(name) for name in ("jax", "jaxlib", "flax", "numpy")},
-        },
         "variables": {
             name: os.environ[name]
             for name in ("XLA_FLAGS", "JAX_PLATFORMS", "OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_")
@@ -199,12 +190,6 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (aligned[0], rule, *aligned[1:]))
 
 
-def _version(distribution: str) -> str | None:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(distribution)
-    return None
-
-
 def _revision() -> str | None:
     """The commit, with `+` where files have changed since; None outside of a checkout."""
     try:
@@ -214,11 +199,3 @@ def _revision() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+" if changed.strip() else "")
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        named = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-        if named:
-            return named[1]
-    return platform.processor() or platform.machine()

@@ -29,8 +29,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from experiments.command import command
 from jaxformer.analysis import panels
-from jaxformer.analysis.evidence import Finding, Report, check_seeds, command, interval
+from jaxformer.analysis.evidence import Finding, Report, check_seeds, interval
 from jaxformer.config.model import NoPosition, Sinusoidal, TransformerConfig
 from jaxformer.config.training import Cosine, NoAverage, OptimizationConfig
 from jaxformer.models.seq2seq import Transformer

@@ -1,4 +1,4 @@
-"""How much memory training takes: by the traced program before it is compiled, by the compiler's plan after."""
+"""How much memory training takes, by the traced program, before it is compiled."""
 
 import math
 from collections.abc import Callable
@@ -27,8 +27,8 @@ def training_memory(
 
     Activations are what the forward pass leaves for the backward pass in the program as traced, which takes a second
     or two where compiling takes a minute. The compiler may keep less, and needs room besides to work in: with
-    rematerialisation, for all that one layer computes again. So this is an estimate to plan a batch with, and
-    `compiled_memory` knows. Nothing is computed or allocated here.
+    rematerialisation, for all that one layer computes again. So this is an estimate to plan a batch with; a compiled
+    step's own `memory_analysis()` knows. Nothing is computed or allocated here.
     """
     params = jax.tree.map(_shape, params)
     parameters = size_of(params)
@@ -50,22 +50,6 @@ def saved_for_backward(loss: Callable[..., Array], params: Any, *inputs: Any) ->
     given = {*program.invars, *program.constvars}
     kept = {saved for saved in program.outvars if not isinstance(saved, Literal) and saved not in given}
     return sum(_bytes(saved.aval) for saved in kept)
-
-
-def compiled_memory(compiled: jax.stages.Compiled) -> Bytes | None:
-    """What a compiled step takes by the compiler's plan, per device; None where the backend does not tell.
-
-    Arguments are the state and the batch; results that take the place of donated arguments need no room of their own.
-    """
-    plan = compiled.memory_analysis()
-    if plan is None:
-        return None
-    return {
-        "arguments": plan.argument_size_in_bytes,
-        "results": plan.output_size_in_bytes - plan.alias_size_in_bytes,
-        "temporaries": plan.temp_size_in_bytes,
-        "program": plan.generated_code_size_in_bytes,
-    }
 
 
 def readable(count: float) -> str:

@@ -1,10 +1,10 @@
-"""Pictures of what a model reads and how it learned. Matplotlib is imported when the first is drawn."""
+"""Pictures of what a model reads. Matplotlib is imported when the first is drawn."""
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from unicodedata import east_asian_width
 
 import numpy as np
@@ -67,32 +67,6 @@ def draw_attention(
     _entitle(figure, title, letters)
     _save(figure, path)
     return letters.missing
-
-
-def draw_curves(
-    path: str | Path, rows: Sequence[Mapping[str, Any]], panels: Mapping[str, Sequence[str]], title: str = ""
-) -> None:
-    """Draw how a run went: `rows` are the records of its metrics.jsonl, each with a "step".
-
-    `panels` maps the name of a vertical axis to the keys drawn along it, {"nats per token": ["loss", "valid_nll"]}.
-    Keys that no row has are left out, with their panel where it has no other. A curve of many points is drawn pale
-    under its moving average. Raises ValueError where nothing is left to draw, and UserError for an unknown suffix.
-    """
-    curves = {label: {key: found for key in keys if (found := _curve(rows, key))} for label, keys in panels.items()}
-    curves = {label: found for label, found in curves.items() if found}
-    if not curves:
-        asked = sorted({key for keys in panels.values() for key in keys})
-        raise ValueError(f"rows must have a key of {asked}, got none")
-    figure, grid, _ = _grid(len(curves), (5.0, 3.5), (0.3, 0.0), "constrained")
-    for axes, (label, found) in zip(grid, curves.items(), strict=True):
-        for key, points in found.items():
-            _line(axes, key, np.asarray(points, dtype=float))
-        axes.set_xlabel("step")
-        axes.set_ylabel(label)
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-    _entitle(figure, title, lettering([title]))
-    _save(figure, path)
 
 
 def _grid(
@@ -166,21 +140,6 @@ def _wrapped(text: str, inches: float) -> list[str]:
         lines[-1] += word
         used += width
     return [line.strip() for line in lines]
-
-
-def _curve(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
-    return [(row["step"], row[key]) for row in rows if row.get(key) is not None]
-
-
-def _line(axes: "Axes", key: str, points_P2: np.ndarray) -> None:
-    steps, values = points_P2.T
-    window = len(steps) // 50
-    if window < 4:
-        axes.plot(steps, values, marker="o" if len(steps) < 40 else None, markersize=3, label=key)
-        return
-    (pale,) = axes.plot(steps, values, alpha=0.25, linewidth=0.7)
-    smooth = np.convolve(values, np.full(window, 1 / window), mode="valid")
-    axes.plot(steps[window - 1 :], smooth, color=pale.get_color(), label=f"{key}, mean of {window} steps")
 
 
 def _save(figure: "Figure", path: str | Path) -> None:

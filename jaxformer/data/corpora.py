@@ -1,9 +1,7 @@
 """Parallel corpora: pairs of a sentence and its translation, from a folder, the `datasets` library, or built in."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -26,6 +24,8 @@ class Split:
     """The pairs of one split, in the order of the corpus. A source may be repeated with another translation."""
 
     pairs: tuple[Pair, ...]
+    blank: int = 0
+    """Pairs that were left out because one side, or both, has no text."""
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -66,16 +66,12 @@ class ParallelCorpus:
     valid: Split
     test: Split
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of languages and all sentences, in hexadecimal."""
-        digest = hashlib.sha256(f"{self.source_language}\0{self.target_language}".encode())
-        for split in (self.train, self.valid, self.test):
-            digest.update(f"\0{len(split)}".encode())
-            for sentence in (sentence for pair in split for sentence in pair):
-                encoded = sentence.encode()
-                digest.update(len(encoded).to_bytes(8, "little") + encoded)
-        return digest.hexdigest()
+    @property
+    def notice(self) -> str | None:
+        """One line on the pairs that were left out because a side is blank, or None if there were none."""
+        splits = {name: getattr(self, name) for name in SPLITS}
+        counts = [f"{s.blank} of {len(s) + s.blank} {name} pairs" for name, s in splits.items() if s.blank]
+        return f"dropped {' and '.join(counts)} with a blank side" if counts else None
 
 
 def load_corpus(spec: str, source: str, target: str) -> ParallelCorpus:
@@ -87,6 +83,9 @@ def load_corpus(spec: str, source: str, target: str) -> ParallelCorpus:
             Chinese), as two aligned files NAME.en and NAME.de, or as NAME.tsv. The last does not say its languages:
             column 1 is the source, unless one language is Chinese and the characters show it in the other column.
         source, target: language codes as they stand in file or column names.
+
+    A pair with a blank side teaches nothing: train and valid go without it and count it (`ParallelCorpus.notice`). The
+    test split is to be scored as it stands, so there it is an error.
 
     Raises UserError for anything that is missing, empty or malformed.
     """
@@ -122,10 +121,37 @@ def _from_folder(spec: str, source: str, target: str) -> dict[str, Split]:
         raise UserError(f"no folder {spec}; a corpus is builtin, hf:NAME, or a folder with train, valid and test")
     if not folder.is_dir():
         raise UserError(f"{spec} is a file; a corpus is the folder that holds train, valid and test")
-    return {name: Split(tuple(_read_split(folder, name, source, target))) for name in SPLITS}
+    return {name: _without_blanks(name, _read_split(folder, name, source, target)) for name in SPLITS}
 
 
-def _read_split(folder: Path, split: str, source: str, target: str) -> list[Pair]:
+class _Table(NamedTuple):
+    """Pairs as they stand in a file, or in two, and where: pair number i is at "PLACE i", from 1 on, on each side."""
+
+    pairs: list[Pair]
+    places: tuple[str, str]
+
+
+def _without_blanks(split: str, table: _Table) -> Split:
+    """The pairs that have text on both sides. Raises UserError where there are none, and for any other of a test."""
+    blank = [number for number, pair in enumerate(table.pairs, 1) if not all(side.strip() for side in pair)]
+    if len(blank) == len(table.pairs):
+        raise UserError(f"{_blank_side(table, blank[0])}, and so is every pair of the {split} split")
+    if blank and split == "test":
+        raise UserError(
+            f"{_blank_side(table, blank[0])}, but the test split is scored as it stands; "
+            "write the sentence or remove the pair"
+        )
+    left_out = set(blank)
+    return Split(tuple(pair for n, pair in enumerate(table.pairs, 1) if n not in left_out), len(blank))
+
+
+def _blank_side(table: _Table, number: int) -> str:
+    """Where a pair has a side without text, the source's if both have none."""
+    side = 1 if table.pairs[number - 1].source.strip() else 0
+    return f"{table.places[side]} {number}: the {('source', 'target')[side]} sentence is blank"
+
+
+def _read_split(folder: Path, split: str, source: str, target: str) -> _Table:
     """The first layout that is there, those that name the languages before the one that does not."""
     for name in SPLITS[split]:
         if (path := folder / f"{name}.{source}-{target}.tsv").is_file():
@@ -135,8 +161,8 @@ def _read_split(folder: Path, split: str, source: str, target: str) -> list[Pair
         if (left := folder / f"{name}.{source}").is_file() and (right := folder / f"{name}.{target}").is_file():
             return _read_aligned(left, right)
         if (path := folder / f"{name}.tsv").is_file():
-            pairs = _read_tsv(path)
-            return pairs if _in_order(pairs, source, target) else _swapped(pairs)
+            table = _read_tsv(path)
+            return table if _in_order(table.pairs, source, target) else _swapped(table)
     raise UserError(_nothing_for(folder, split, source, target))
 
 
@@ -155,8 +181,9 @@ def _nothing_for(folder: Path, split: str, source: str, target: str) -> str:
     return f"{folder} has no {split} split; it needs NAME.tsv, or NAME.{source} beside NAME.{target}, with NAME {name}"
 
 
-def _swapped(pairs: list[Pair]) -> list[Pair]:
-    return [Pair(second, first) for first, second in pairs]
+def _swapped(table: _Table) -> _Table:
+    """The columns of one file in the other order, whose lines remain the places of both."""
+    return table._replace(pairs=[Pair(second, first) for first, second in table.pairs])
 
 
 def _in_order(pairs: list[Pair], source: str, target: str) -> bool:
@@ -168,47 +195,47 @@ def _in_order(pairs: list[Pair], source: str, target: str) -> bool:
     return first >= second if chinese[0] else second >= first
 
 
-def _read_tsv(path: Path) -> list[Pair]:
-    pairs = []
+def _read_tsv(path: Path) -> _Table:
+    pairs, place = [], f"{path}, line"
     for number, line in enumerate(read_lines(path, _HOLDS), start=1):
         columns = line.split("\t")
         if len(columns) != 2:
             raise UserError(
-                f"{path}, line {number}: a line must be source, one tab, target; "
+                f"{place} {number}: a line must be source, one tab, target; "
                 f"got {len(columns) - 1} tabs in {excerpt(line)}"
             )
         pairs.append(Pair(*columns))
-    return pairs
+    return _Table(pairs, (place, place))
 
 
-def _read_aligned(left: Path, right: Path) -> list[Pair]:
+def _read_aligned(left: Path, right: Path) -> _Table:
     sources, targets = read_lines(left, _HOLDS), read_lines(right, _HOLDS)
     if len(sources) != len(targets):
         raise UserError(
             f"aligned files must have equally many lines, got {len(sources)} in {left} and {len(targets)} in {right}"
         )
-    return [Pair(*both) for both in zip(sources, targets, strict=True)]
+    pairs = [Pair(*both) for both in zip(sources, targets, strict=True)]
+    return _Table(pairs, (f"{left}, line", f"{right}, line"))
 
 
 def _from_hub(spec: str, source: str, target: str) -> dict[str, Split]:
     loaded = load_hub(spec)
-    return {split: Split(tuple(_hub_pairs(spec, loaded, split, source, target))) for split in SPLITS}
+    return {split: _without_blanks(split, _hub_table(spec, loaded, split, source, target)) for split in SPLITS}
 
 
-def _hub_pairs(
+def _hub_table(
     spec: str, loaded: Mapping[str, Iterable[Mapping[str, Any]]], split: str, source: str, target: str
-) -> Iterator[Pair]:
+) -> _Table:
     name = next((name for name in SPLITS[split] if name in loaded), None)
     if name is None:
         raise UserError(f"{spec} has no {split} split; splits there: {', '.join(loaded)}")
-    number = 0
+    pairs, place = [], f"{spec}, {name}, row"
     for number, row in enumerate(loaded[name], start=1):
         languages = row.get("translation", row)
         for language in (source, target):
             if not isinstance(languages.get(language), str):
-                raise UserError(
-                    f"{spec}, {name}, row {number}: no text in language {language}; there are {', '.join(languages)}"
-                )
-        yield Pair(languages[source], languages[target])
-    if not number:
+                raise UserError(f"{place} {number}: no text in language {language}; there are {', '.join(languages)}")
+        pairs.append(Pair(languages[source], languages[target]))
+    if not pairs:
         raise UserError(f"{spec} has an empty {name} split")
+    return _Table(pairs, (place, place))

@@ -9,10 +9,9 @@ from jax import Array
 
 from jaxformer.config.model import Bahdanau, RnnConfig
 from jaxformer.nn.dropout import Dropout
-from jaxformer.nn.embedding import Embedding, logits
-from jaxformer.nn.recurrent import AttentiveLayer, RecurrentLayer, cell_of
-from jaxformer.nn.weight import constant, weight
-from jaxformer.ops.linear import project
+from jaxformer.nn.embedding import Embedding
+from jaxformer.nn.recurrent import AttentiveLayer, Readout, RecurrentLayer, cell_of
+from jaxformer.ops.linear import logits
 from jaxformer.ops.recurrence import State
 
 
@@ -119,15 +118,3 @@ class Rnn(nn.Module):
             x_BTD = self.dropout(h_BTH)
         x_BTD = self.dropout(self.readout(jnp.concatenate([x_BTD, *seen], axis=-1)))
         return x_BTD, cache._replace(states=tuple(states)), weights_BTS
-
-
-class Readout(nn.Module):
-    """tanh(x W + b): from the width of the states to that of the embeddings, which are the output projection."""
-
-    width: int
-
-    @nn.compact
-    def __call__(self, x_BTD: Array) -> Array:
-        w_DE = weight(self, "weight", (x_BTD.shape[-1], self.width), ("hidden", "embed"))
-        b_E = constant(self, "bias", 0.0, (self.width,), ("embed",))
-        return jnp.tanh(project("btd,de->bte", x_BTD, w_DE) + b_E.astype(x_BTD.dtype))

@@ -1,5 +1,6 @@
-"""Recurrent layers that own their weights."""
+"""Recurrent layers, and the readout above them, that own their weights."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -9,8 +10,9 @@ from jax import Array
 
 from jaxformer.config.model import CellConfig, Gru, Lstm, Tanh
 from jaxformer.nn.weight import constant, weight
-from jaxformer.ops.attention.additive import additive_weights
-from jaxformer.ops.recurrence import GRU, LSTM, TANH_RNN, Cell, Recurrent, State, scan, step
+from jaxformer.ops.attentive import Scoring, attentive_scan
+from jaxformer.ops.linear import readout
+from jaxformer.ops.recurrence import GRU, LSTM, TANH_RNN, Cell, Recurrent, State, scan
 
 
 def cell_of(config: CellConfig) -> Cell:
@@ -71,20 +73,22 @@ class AttentiveLayer(nn.Module):
     def __call__(
         self, x_BTD: Array, state: State, memory_BSM: Array, valid_BS: Array
     ) -> tuple[Array, Array, Array, State]:
+        """`state` and `valid_BS` as in `ops.attentive.attentive_scan`."""
         D, M, A = x_BTD.shape[-1], memory_BSM.shape[-1], self.scoring_width
         weights = recurrent_weights(self, self.cell, D + M, self.width, x_BTD.dtype)
-        wq_HA = weight(self, "score_state", (self.width, A), ("hidden", "score")).astype(x_BTD.dtype)
-        wk_MA = weight(self, "score_memory", (M, A), ("embed", "score")).astype(x_BTD.dtype)
+        wq_HA = weight(self, "score_state", (self.width, A), ("hidden", "score"))
+        wk_MA = weight(self, "score_memory", (M, A), ("embed", "score"))
         v_A = weight(self, "score", (A, 1), ("score", "one"))[:, 0]
-        keys_BSA = memory_BSM @ wk_MA
-        score = jax.vmap(additive_weights, in_axes=(0, 0, None, 0))
+        scan_batch = jax.vmap(partial(attentive_scan, self.cell, weights, Scoring(wq_HA, wk_MA, v_A)))
+        return scan_batch(x_BTD, state, memory_BSM, valid_BS)
 
-        def body(state: State, x_BD: Array) -> tuple[State, tuple[Array, Array, Array]]:
-            weights_BS = score(state[0].astype(x_BD.dtype) @ wq_HA, keys_BSA, v_A, valid_BS)
-            seen_BM = jnp.einsum("bs,bsm->bm", weights_BS.astype(x_BD.dtype), memory_BSM)
-            h_BH, state = step(self.cell, weights, jnp.concatenate([x_BD, seen_BM], axis=-1), state)
-            return state, (h_BH, seen_BM, weights_BS)
 
-        state, time_major = jax.lax.scan(body, state, jnp.swapaxes(x_BTD, 0, 1))
-        h_BTH, seen_BTM, weights_BTS = (jnp.swapaxes(y, 0, 1) for y in time_major)
-        return h_BTH, seen_BTM, weights_BTS, state
+class Readout(nn.Module):
+    """From the width of the states, [..., D], to that of the embeddings, which are the output projection: [..., E]."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x_BTD: Array) -> Array:
+        w_DE = weight(self, "weight", (x_BTD.shape[-1], self.width), ("hidden", "embed"))
+        return readout(x_BTD, w_DE, constant(self, "bias", 0.0, (self.width,), ("embed",)))

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxformer.ops.linear import logits
+
 CHUNK = 256
 """Tokens whose logits exist at a time. A few hundred keep the products efficient and the logits in a CPU core's cache.
 """
@@ -44,8 +46,7 @@ def _summed(
     x_TD: Array, w_VD: Array, labels_T: Array, counted_T: Array, smoothing: float, z_weight: float
 ) -> TokenLoss:
     """The definition of `linear_cross_entropy`, all tokens at once."""
-    logits_TV = jnp.einsum("td,vd->tv", x_TD, w_VD.astype(x_TD.dtype), preferred_element_type=jnp.float32)
-    costs = cross_entropy(logits_TV, labels_T, smoothing, z_weight)
+    costs = cross_entropy(logits(x_TD, w_VD), labels_T, smoothing, z_weight)
     return jax.tree.map(lambda cost_T: jnp.sum(jnp.where(counted_T, cost_T, 0.0)), costs)
 
 

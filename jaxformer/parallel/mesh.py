@@ -13,7 +13,7 @@ nothing of the mesh: the compiler divides them by where their arguments lie.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -75,6 +75,29 @@ def batch_shardings(batch: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
     return jax.tree.map(
         lambda x: NamedSharding(mesh, partition(("batch", *[None] * (x.ndim - 1)), x.shape, mesh.shape, rules)), batch
     )
+
+
+def repeated_rows(rows: Iterable[int], mesh: Mesh, rules: Rules = RULES) -> str | None:
+    """One line on batches of so many rows that do not divide among all devices that should share them, or None.
+
+    Such a batch is divided as far as it goes and the same work is then done several times: right, but slower.
+    """
+    parts = {count: _parts(partition(("batch",), (count,), mesh.shape, rules), mesh) for count in sorted(set(rows))}
+    # A number of rows that divides by every axis of the mesh at once.
+    most = _parts(partition(("batch",), (mesh.size,), mesh.shape, rules), mesh)
+    uneven = [f"{count} rows in {split}" for count, split in parts.items() if split < most]
+    if not uneven:
+        return None
+    return (
+        f"batches should be divided in {most} parts, but are of {' and '.join(uneven)}, so devices repeat each other's "
+        f"work; make the rows multiples of {most} with another token budget, or the mesh smaller in data and fsdp"
+    )
+
+
+def _parts(spec: PartitionSpec, mesh: Mesh) -> int:
+    """Different parts that the first axis of an array lies in."""
+    names = spec[0] if spec else ()
+    return math.prod(mesh.shape[name] for name in ((names,) if isinstance(names, str) else names or ()))
 
 
 def place(batch: Any, mesh: Mesh, rules: Rules = RULES) -> Any:

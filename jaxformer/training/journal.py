@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -33,11 +32,6 @@ class Journal:
     def close(self) -> None:
         self._lines.close()
         self._board.close()
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a `metrics.jsonl`, in order."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 class Display(Protocol):

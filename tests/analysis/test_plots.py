@@ -10,7 +10,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from jaxformer.analysis.fonts import lettering, typeface
-from jaxformer.analysis.plots import draw_attention, draw_curves
+from jaxformer.analysis.plots import draw_attention
 from jaxformer.config.errors import UserError
 
 N, T, S = 3, 5, 7
@@ -154,26 +154,3 @@ def test_an_unknown_format_is_the_persons_error(tmp_path, no_fonts):
     with pytest.raises(UserError, match=r"got 'a.jqg'; name it a.png"):
         draw_attention(tmp_path / "a.jqg", WEIGHTS, SOURCE, TARGET)
     assert not list(tmp_path.iterdir())
-
-
-def test_curves_show_the_records_that_have_the_key(tmp_path, figures):
-    rows = [{"step": step, "loss": 1.0 / step} for step in range(1, 8)] + [{"step": 7, "valid_bleu": 30.0}]
-    draw_curves(tmp_path / "c.png", rows, {"nats": ["loss", "absent"], "BLEU": ["valid_bleu"], "no": ["absent"]})
-    nats, bleu = figures[0].axes
-    (line,) = nats.get_lines()
-    np.testing.assert_array_equal(line.get_xydata(), [(step, 1.0 / step) for step in range(1, 8)])
-    assert (nats.get_ylabel(), bleu.get_ylabel()) == ("nats", "BLEU")
-    assert bleu.get_lines()[0].get_xydata().tolist() == [[7.0, 30.0]]
-
-
-def test_many_points_are_drawn_under_their_moving_average(tmp_path, figures):
-    draw_curves(tmp_path / "c.png", [{"step": s, "loss": 2.0 * s} for s in range(1, 401)], {"nats": ["loss"]})
-    raw, smooth = figures[0].axes[0].get_lines()
-    assert len(raw.get_xydata()) == 400
-    # The mean of 8 points on a line is 3.5 points back.
-    np.testing.assert_allclose(smooth.get_ydata(), 2 * (smooth.get_xdata() - 3.5))
-
-
-def test_nothing_to_draw_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"rows must have a key of \['loss'\], got none"):
-        draw_curves(tmp_path / "c.png", [{"step": 1}], {"nats": ["loss"]})

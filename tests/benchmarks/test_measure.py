@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import measure
 from benchmarks.measure import Contestant, Disagreement, Effort, Timing, alternate
+from jaxformer.analysis.hardware import describe
 
 ONCE = Effort(seconds=0.0, least=5, most=5, sample_seconds=0.0)
 
@@ -86,11 +87,11 @@ def test_written_floats_keep_their_last_bit(tmp_path):
     assert json.loads(path.read_text(encoding="utf-8")) == {"value": 0.1 + 0.2, "name": "注意力"}
 
 
-def test_environment_can_be_written_and_names_versions(tmp_path):
+def test_environment_can_be_written_and_is_the_hardware_and_the_moment(tmp_path):
     environment = measure.environment()
     measure.write(tmp_path / "environment.json", environment)
-    assert {"python", "jax", "jaxlib", "flax"} <= environment["versions"].keys()
-    assert environment["devices"] and environment["processor"] and environment["cores"] >= 1
+    assert environment | describe() == environment
+    assert {"time", "revision", "load_average", "variables"} <= environment.keys()
 
 
 def test_table_is_markdown():

@@ -2,11 +2,13 @@
 
 import shlex
 
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from jaxformer.training.checkpoint import Checkpoints
-from jaxformer.training.journal import read_metrics
-from tests.cli.toy import EPOCH, SIGNALLED, STEPS, contents, process, training
+from tests.cli.toy import EPOCH, SIGNALLED, STEPS, contents, process, read_metrics, training
 
 
 def lasting(folder):
@@ -72,6 +74,33 @@ def test_a_run_that_is_interrupted_stopped_and_killed_is_the_same_run(trained, t
     assert result.returncode == 0, result.stderr
     assert ", resumed at step 40\n" in result.stdout
     assert_same_run(out, trained)
+
+
+def saved(out, step):
+    """Parameters, average, optimizer state and key of a checkpoint."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        return [checkpointer.restore(out / "checkpoints" / str(step) / item) for item in ("model", "rest")]
+
+
+DEFAULTS = """train translate steps=20 checkpoint_every=10 model.width=32 model.heads=2 model.feed_forward=64
+    watch.validate_every=20 watch.sentences=3 search.beams=1 search.length=5"""
+"""The built-in corpus and everything else as it comes, but for a model of tiny size and a short search."""
+
+
+@pytest.mark.slow
+def test_with_default_settings_and_an_optimizing_compiler_20_steps_are_10_and_10(tmp_path):
+    """Loss for loss to the last bit: optimized programs, of all four shapes of batch, sum in an order of their own."""
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    for out, more in ((whole, "--until=20"), (halves, "--until=10"), (halves, "--until=20")):
+        result = process(*DEFAULTS.split(), f"--out={out}", more, flags="")
+        assert result.returncode == 0, result.stderr
+    assert ", resumed at step 10\n" in result.stdout
+    assert len({row["tokens"] for row in read_metrics(whole / "metrics.jsonl")}) > 1
+    assert lasting(halves) == lasting(whole)
+    with Checkpoints(whole / "checkpoints") as a, Checkpoints(halves / "checkpoints") as b:
+        assert a.steps == b.steps == [10, 20]
+        assert a.progress(20) == b.progress(20) and a.progress(20).next_batch == 20
+    jax.tree.map(np.testing.assert_array_equal, saved(halves, 20), saved(whole, 20))
 
 
 @pytest.mark.slow

@@ -18,8 +18,7 @@ from jaxformer.config.translate import TranslateConfig
 from jaxformer.models.build import build
 from jaxformer.text.bpe import BpeTokenizer
 from jaxformer.training.checkpoint import Checkpoints
-from jaxformer.training.journal import read_metrics
-from tests.cli.toy import EPOCH, STEPS, contents, process, training
+from tests.cli.toy import EPOCH, STEPS, contents, process, read_metrics, training
 from tests.training.test_journal import scalars
 
 VALIDATED = [15, 30, 45, 60]

@@ -1,11 +1,13 @@
 """A corpus of five words that a small model learns in seconds, and the command line in a process of its own."""
 
+import json
 import os
 import random
 import subprocess
 import sys
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from jaxformer.cli import run
 
@@ -78,12 +80,23 @@ main()
 """The command line, in a process that sends itself a signal once so many steps are done and a file is there."""
 
 
-def process(*arguments: str, code: str = START, devices: int = 1, **options) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own. The compiler is told not to try hard, which saves most of the time."""
-    flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
+HASTY = "--xla_backend_optimization_level=0"
+"""Tells the compiler not to try hard, which saves most of the time."""
+
+
+def process(
+    *arguments: str, code: str = START, devices: int = 1, flags: str = HASTY, **options
+) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, with these flags for the compiler."""
+    flags = f"{flags} --xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, **options)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`, in order."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -52,7 +52,6 @@ def test_the_layouts_say_the_same(tmp_path):
     write_aligned(folders[2])
     loaded = [load_corpus(str(folder), "en", "de") for folder in folders]
     assert all(content(corpus) == PAIRS for corpus in loaded)
-    assert len({corpus.fingerprint for corpus in loaded}) == 1
     for folder in folders[1:]:
         assert content(load_corpus(str(folder), "de", "en"), flipped=True) == PAIRS
 
@@ -74,7 +73,7 @@ def test_lines_end_at_line_feeds_only(tmp_path):
     (tmp_path / "train.en").write_bytes("\ufeffone\u2028two\u0085\x0cthree \r\n\r\nfour\r".encode())
     (tmp_path / "train.de").write_bytes(b"eins\n\nvier")
     train = load_corpus(str(tmp_path), "en", "de").train
-    assert list(train) == [("one\u2028two\u0085\x0cthree ", "eins"), ("", ""), ("four", "vier")]
+    assert list(train) == [("one\u2028two\u0085\x0cthree ", "eins"), ("four", "vier")]
 
 
 def test_repeated_sources_keep_all_references_in_order():
@@ -88,23 +87,41 @@ def test_repeated_sources_keep_all_references_in_order():
     )
 
 
-def test_the_fingerprint_sees_every_sentence_and_where_it_ends():
-    last = Pair("x", "y")
+@pytest.mark.parametrize("write", [write_tsv, write_aligned], ids=["tsv", "aligned"])
+def test_pairs_with_a_blank_side_are_dropped_and_counted(write, tmp_path):
+    blanks = [("a bird", " "), ("\u3000", "ein Vogel"), ("", "")]
+    train = [blanks[0], PAIRS["train"][0], *blanks[1:], PAIRS["train"][1]]
+    write(tmp_path, PAIRS | {"train": train, "valid": [*PAIRS["valid"], blanks[1]]})
+    corpus = load_corpus(str(tmp_path), "en", "de")
+    assert content(corpus) == PAIRS
+    assert (corpus.train.blank, corpus.valid.blank, corpus.test.blank) == (3, 1, 0)
+    assert corpus.notice == "dropped 3 of 5 train pairs and 1 of 2 valid pairs with a blank side"
 
-    def corpus(pairs, test=(last,), source="en", target="de"):
-        return ParallelCorpus(
-            source, target, Split(tuple(Pair(*pair) for pair in pairs)), Split(()), Split(tuple(test))
-        )
 
-    base = corpus([("ab", "c"), ("d", "e")])
-    others = [
-        corpus([("a", "bc"), ("d", "e")]),
-        corpus([("d", "e"), ("ab", "c")]),
-        corpus([("ab", "c")], [Pair("d", "e"), last]),
-        corpus([("ab", "c"), ("d", "e")], source="de", target="en"),
-    ]
-    assert corpus([("ab", "c"), ("d", "e")]).fingerprint == base.fingerprint
-    assert len({corpus.fingerprint for corpus in (base, *others)}) == 5
+def test_where_nothing_is_blank_there_is_no_notice(tmp_path):
+    assert load_corpus(str(write_tsv(tmp_path)), "en", "de").notice is None
+
+
+@pytest.mark.parametrize(
+    "write, direction, blank, place",
+    [
+        (write_tsv, ("en", "de"), ("a bird", ""), "test.tsv, line 2: the target"),
+        (write_aligned, ("en", "de"), ("a bird", " "), "test.de, line 2: the target"),
+        (write_aligned, ("de", "en"), ("a bird", " "), "test.de, line 2: the source"),
+        (write_aligned, ("en", "de"), ("", "ein Vogel"), "test.en, line 2: the source"),
+    ],
+)
+def test_a_blank_side_in_the_test_split_is_refused_with_its_place(write, direction, blank, place, tmp_path):
+    write(tmp_path, PAIRS | {"test": [*PAIRS["test"], blank, ("a cow", "eine Kuh")]})
+    line = refusal(tmp_path, *direction)
+    assert line.startswith(str(tmp_path)) and f"{place} sentence is blank" in line
+    assert "remove the pair" in line
+
+
+def test_a_split_that_is_blank_throughout_is_refused(tmp_path):
+    write_tsv(tmp_path, PAIRS | {"train": [("a bird", ""), ("a cow", " ")]})
+    line = refusal(tmp_path)
+    assert "train.tsv, line 1: the target sentence is blank, and so is every pair of the train split" in line
 
 
 def test_a_missing_folder(tmp_path):
@@ -222,6 +239,14 @@ def test_bad_input_from_the_datasets_library(hub):
     assert "has no valid split; splits there: train, test" in refusal("hf:pairs")
     hub.answer = ConnectionError("cannot reach it\nwith many details")
     assert refusal("hf:pairs") == "hf:pairs could not be loaded: cannot reach it"
+
+
+def test_blank_rows_from_the_datasets_library(hub):
+    hub.answer = rows(nested=False)
+    hub.answer["train"].append({"en": "a bird", "de": ""})
+    assert load_corpus("hf:pairs", "en", "de").notice == "dropped 1 of 3 train pairs with a blank side"
+    hub.answer["test"].append({"en": " ", "de": "ein Vogel"})
+    assert "hf:pairs, test, row 2: the source sentence is blank" in refusal("hf:pairs")
 
 
 def test_without_the_datasets_library_the_command_that_mends_it_is_shown(monkeypatch):

@@ -18,7 +18,7 @@ from jaxformer.models.rnn import Rnn
 from jaxformer.models.seq2seq import Transformer
 from jaxformer.objectives import translation
 from jaxformer.parallel.gather import gathered
-from jaxformer.parallel.mesh import batch_shardings, make_mesh, place, replicated, state_shardings
+from jaxformer.parallel.mesh import batch_shardings, make_mesh, place, repeated_rows, replicated, state_shardings
 from jaxformer.parallel.rules import RULES
 from jaxformer.training.optimizers import optimizer
 from jaxformer.training.state import new_state
@@ -240,3 +240,28 @@ def test_the_mesh_takes_every_device(config, sizes):
 def test_a_mesh_that_does_not_fit_is_a_persons_error(config, words):
     with pytest.raises(UserError, match=re.escape(words)):
         make_mesh(config, jax.devices()[:8])
+
+
+def parts_of(rows: int, mesh: Any) -> int:
+    """In how many different parts the rows of a batch really lie."""
+    shards = place(np.zeros((rows, 3)), mesh).addressable_shards
+    return len({shard.index[0].indices(rows) for shard in shards})
+
+
+@pytest.mark.parametrize("mesh_name", MESHES)
+@pytest.mark.parametrize("rows", [8, 24, 12, 6, 7])
+def test_rows_that_devices_repeat_are_told(mesh_name, rows):
+    mesh = mesh_of(mesh_name)
+    most, parts = parts_of(8, mesh), parts_of(rows, mesh)
+    told = repeated_rows([8, rows, rows], mesh)
+    if parts == most:
+        assert told is None
+    else:
+        assert told is not None
+        assert f"divided in {most} parts, but are of {rows} rows in {parts}, so devices repeat" in told
+        assert f"multiples of {most} " in told
+
+
+def test_every_uneven_number_of_rows_is_told_once_in_order():
+    mesh = make_mesh(MeshConfig(data=4, fsdp=2))
+    assert "are of 2 rows in 2 and 7 rows in 1 and 12 rows in 4, so" in (repeated_rows([12, 8, 7, 2, 12], mesh) or "")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tensorboardX.proto.event_pb2 import Event
 
 from jaxformer.training import journal
-from jaxformer.training.journal import BarDisplay, Journal, LineDisplay, Speed, clock, display, read_metrics
+from jaxformer.training.journal import BarDisplay, Journal, LineDisplay, Speed, clock, display
 from jaxformer.training.run import RunFolder
 
 pytestmark = pytest.mark.smoke
@@ -33,6 +33,10 @@ def scalars(folder):
     return [(e.step, v.tag, v.simple_value) for e in events(folder) for v in e.summary.value]
 
 
+def records(run):
+    return [json.loads(line) for line in run.metrics_path.read_text(encoding="utf-8").splitlines()]
+
+
 @pytest.fixture
 def run(tmp_path):
     return RunFolder(tmp_path)
@@ -44,9 +48,9 @@ def test_records_read_back_in_full_precision(run):
     for row in rows:
         written.write(row["step"], {"loss": row["loss"], "b": row["b"]})
     # Before it is closed: a run that is killed leaves all lines of the steps it took.
-    assert read_metrics(run.metrics_path) == rows
+    assert records(run) == rows
     written.close()
-    assert [json.loads(line) for line in run.metrics_path.read_text().splitlines()] == rows
+    assert records(run) == rows
     expected = [(row["step"], key, float(np.float32(row[key]))) for row in rows for key in ("loss", "b")]
     assert scalars(run.tensorboard_path) == expected
 
@@ -58,7 +62,7 @@ def test_a_resumed_journal_goes_on_and_says_from_where(run):
             written.write(step, {"loss": 1.0})
         written.close()
         time.sleep(1)  # a TensorBoard file is named after its second
-    assert [row["step"] for row in read_metrics(run.metrics_path)] == [1, 2, 3, 4]
+    assert [row["step"] for row in records(run)] == [1, 2, 3, 4]
     # A session's start tells TensorBoard to forget what an earlier one had of this step and later ones.
     starts = [e.step for e in events(run.tensorboard_path) if e.HasField("session_log")]
     assert starts == [1, 3]

@@ -91,7 +91,7 @@ def test_every_configuration_is_written_so_that_it_reads_back(tmp_path):
 def test_a_tokenizer_is_kept(run):
     tokenizer = train_bpe(["aa bb aa bb"], Bpe(vocabulary=300))
     run.keep_tokenizer(tokenizer)
-    assert run.tokenizer().fingerprint == tokenizer.fingerprint
+    assert run.tokenizer().encode("aabb") == tokenizer.encode("aabb") != []
     assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "env.json", "tokenizer.json"]
 
 

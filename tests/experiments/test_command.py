@@ -1,0 +1,107 @@
+"""The command line of an experiment: results land where they overwrite nothing, the exit code is the verdict."""
+
+import importlib.util
+import json
+from dataclasses import replace
+
+import pytest
+
+from experiments.command import HOLDS, REFUTED, USAGE
+from experiments.command import command as run_command
+
+TOY = '''
+"""Is the offset large?"""
+
+from dataclasses import dataclass
+
+from jaxformer.analysis.evidence import Finding, Report, check_seeds
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    """A toy."""
+
+    seeds: tuple[int, ...] = tuple(range(8))
+    offset: float = 1.0
+
+    def __post_init__(self):
+        check_seeds(self.seeds)
+
+
+def main(config):
+    values = [config.offset + seed for seed in config.seeds]
+    return Report("the offset is large", [Finding("offset", values, low=0.5)], {"offset": config.offset})
+
+
+def draw(path, report):
+    path.write_text(f"offset {report.figures['offset']}")
+    return "囍"
+'''
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """Runs a toy experiment's command line in an empty folder; (arguments) → exit code."""
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    file = tmp_path / "experiments" / "toy.py"
+    file.write_text(TOY, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("toy_experiment", file)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(importlib.import_module("sys").modules, "toy_experiment", module)
+    spec.loader.exec_module(module)
+    config = module.ToyConfig()
+    quick = replace(config, seeds=tuple(range(5)))
+    return lambda *arguments: run_command(module.main, module.draw, config, quick, arguments)
+
+
+def written(tmp_path):
+    return sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("toy.*") if path.suffix != ".py")
+
+
+@pytest.mark.parametrize(
+    "arguments, folder, seeds",
+    [
+        ([], "experiments/results", 8),
+        (["--quick"], "here/runs/experiments", 5),
+        (["--seeds", *"123456"], "here/runs/experiments", 6),
+        (["--quick", "--out", "there"], "here/there", 5),
+    ],
+)
+def test_only_the_experiments_own_config_writes_the_results_that_are_kept(toy, tmp_path, arguments, folder, seeds):
+    assert toy(*arguments) == HOLDS
+    assert written(tmp_path) == [f"{folder}/toy.json", f"{folder}/toy.png"]
+    document = json.loads((tmp_path / folder / "toy.json").read_text(encoding="utf-8"))
+    assert len(document["config"]["seeds"]) == len(document["findings"][0]["values"]) == seeds
+    assert document["holds"] is True
+    assert document["hardware"]["versions"]["jax"]
+
+
+def test_a_claim_that_does_not_hold_fails_and_is_written_too(toy, tmp_path, capsys):
+    assert toy("--offset", "-5") == REFUTED
+    assert len(written(tmp_path)) == 2
+    assert "DOES NOT hold" in capsys.readouterr().out
+
+
+def test_characters_without_a_font_are_told(toy, capsys):
+    toy("--quick")
+    assert "no font has 囍: install" in capsys.readouterr().err
+
+
+def test_bad_input_is_told_and_writes_nothing(toy, tmp_path, capsys):
+    assert toy("--seeds", "1", "2") == USAGE
+    assert capsys.readouterr().err == "toy.py: seeds must be at least 5, all different, for a verdict, got [1, 2]\n"
+    with pytest.raises(SystemExit) as stop:
+        toy("--ofset", "1")
+    assert stop.value.code == USAGE
+    assert "--ofset" in capsys.readouterr().err
+    assert written(tmp_path) == []
+
+
+def test_help_tells_what_is_asked_and_what_can_be_changed(toy, capsys):
+    with pytest.raises(SystemExit) as stop:
+        toy("--help")
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("Is the offset large?", "--quick", "--seeds", "--offset", "--out"))
