@@ -12,13 +12,13 @@ from jaxformer.nn.attention import Attend, Where, unrecorded
 from jaxformer.nn.block import Block, Context
 from jaxformer.nn.cache import Chunk
 from jaxformer.nn.dropout import Dropout
-from jaxformer.nn.embedding import Embedding, Positions, RelativeBias, logits
+from jaxformer.nn.embedding import Embedding, Positions, RelativeBias
 from jaxformer.nn.norm import Norm
 from jaxformer.nn.stack import Stack, Stacked, caches, every_layer
 from jaxformer.nn.weight import normal, weight
 from jaxformer.ops.attention import attention_with_weights
 from jaxformer.ops.attention.masks import Causal, Mask, segments
-from jaxformer.ops.linear import project
+from jaxformer.ops.linear import logits, project
 
 
 class DecoderCache(NamedTuple):

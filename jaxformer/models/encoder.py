@@ -11,14 +11,14 @@ from jaxformer.config.model import EncoderConfig
 from jaxformer.nn.attention import Attend, Where, unrecorded
 from jaxformer.nn.block import Context
 from jaxformer.nn.dropout import Dropout
-from jaxformer.nn.embedding import Embedding, Positions, logits
+from jaxformer.nn.embedding import Embedding, Positions
 from jaxformer.nn.norm import Norm
 from jaxformer.nn.stack import Stack, Stacked, every_layer
 from jaxformer.nn.weight import constant, normal, weight
 from jaxformer.ops.activations import ACTIVATIONS
 from jaxformer.ops.attention import attention_with_weights
 from jaxformer.ops.attention.masks import Valid
-from jaxformer.ops.linear import project
+from jaxformer.ops.linear import logits, project
 
 
 class Encoder(nn.Module):

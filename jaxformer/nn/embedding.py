@@ -1,4 +1,4 @@
-"""Tokens to vectors and back."""
+"""Tokens to vectors, and where they stand."""
 
 from functools import singledispatch
 from typing import Any
@@ -93,10 +93,3 @@ class RelativeBias(nn.Module):
             case RelativeBuckets(buckets, reach):
                 table_NR = normal(self, "table", UNSCALED, (self.heads, buckets), ("heads", "bucket"))
                 return Buckets(table_NR, reach, self.bidirectional)
-
-
-def logits(x_BTD: Array, w_VD: Array) -> Array:
-    """How likely each token is next, float32 [B, T, V]: x wᵀ with one vector per token, the embeddings' own where they
-    are tied.
-    """
-    return jnp.einsum("btd,vd->btv", x_BTD, w_VD.astype(x_BTD.dtype), preferred_element_type=jnp.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxformer.config.model import Learned, NoPosition, Sinusoidal
-from jaxformer.nn.embedding import Embedding, Positions, add_position, logits
+from jaxformer.nn.embedding import Embedding, Positions, add_position
 from jaxformer.ops.positions import sinusoid
 from tests.parity.compare import assert_close, normal
 
@@ -42,10 +42,3 @@ def test_a_sequence_longer_than_its_learned_positions_is_refused():
 def test_an_unknown_position_is_refused():
     with pytest.raises(TypeError, match="no rule to add positions of type str"):
         add_position("rotary", None, jnp.zeros((B, T, D)), jnp.arange(T))
-
-
-def test_logits_are_products_in_float32():
-    x_BTD, w_VD = jnp.asarray(normal(0, B, T, D), jnp.bfloat16), normal(1, V, D)
-    exact = np.float64(x_BTD) @ np.float64(jnp.asarray(w_VD, jnp.bfloat16)).T
-    assert logits(x_BTD, w_VD).dtype == jnp.float32
-    assert_close(logits(x_BTD, w_VD), exact, 1e-6)
