@@ -8,39 +8,59 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxformer.config.errors import UserError
-    from jaxformer.config.model import RnnConfig, TransformerConfig
+    from jaxformer.config.model import (
+        DecoderConfig,
+        EncoderConfig,
+        EncoderDecoderConfig,
+        RnnConfig,
+        TransformerConfig,
+    )
     from jaxformer.config.presets import preset
+    from jaxformer.config.sampling import Sampling
     from jaxformer.decoding.beam import beam
+    from jaxformer.decoding.generate import generate
     from jaxformer.decoding.greedy import greedy
     from jaxformer.models.build import build
+    from jaxformer.models.decoder import Decoder
+    from jaxformer.models.encoder import Encoder
     from jaxformer.models.rnn import Rnn
     from jaxformer.models.seq2seq import Transformer
     from jaxformer.ops.attention import attention, attention_with_weights
     from jaxformer.ops.attention.masks import Causal, Mask, Prefix, Segments, Valid, Window
-    from jaxformer.recipes.translate import load
+    from jaxformer.recipes.load import load
     from jaxformer.training.step import make_step
 
 _HOMES = {
     "config.errors": ("UserError",),
-    "config.model": ("RnnConfig", "TransformerConfig"),
+    "config.model": ("DecoderConfig", "EncoderConfig", "EncoderDecoderConfig", "RnnConfig", "TransformerConfig"),
     "config.presets": ("preset",),
+    "config.sampling": ("Sampling",),
     "decoding.beam": ("beam",),
+    "decoding.generate": ("generate",),
     "decoding.greedy": ("greedy",),
     "models.build": ("build",),
+    "models.decoder": ("Decoder",),
+    "models.encoder": ("Encoder",),
     "models.rnn": ("Rnn",),
     "models.seq2seq": ("Transformer",),
     "ops.attention": ("attention", "attention_with_weights"),
     "ops.attention.masks": ("Causal", "Mask", "Prefix", "Segments", "Valid", "Window"),
-    "recipes.translate": ("load",),
+    "recipes.load": ("load",),
     "training.step": ("make_step",),
 }
 
 __all__ = [
     "Causal",
+    "Decoder",
+    "DecoderConfig",
+    "Encoder",
+    "EncoderConfig",
+    "EncoderDecoderConfig",
     "Mask",
     "Prefix",
     "Rnn",
     "RnnConfig",
+    "Sampling",
     "Segments",
     "Transformer",
     "TransformerConfig",
@@ -51,6 +71,7 @@ __all__ = [
     "attention_with_weights",
     "beam",
     "build",
+    "generate",
     "greedy",
     "load",
     "make_step",

@@ -68,7 +68,7 @@ class Bundle:
         """A unit vector for each text, float32 [B, D]: the mean of its tokens' vectors (Reimers & Gurevych 2019)."""
         if not isinstance(self.config, EncoderConfig):
             raise UserError(f"{self.path} is no encoder, and only encoders embed; generate with it")
-        tokenizer, context = self._needed, self.config.context
+        tokenizer, context = self.reader, self.config.context
         rows = [tokenizer.encode_with_specials(text).ids for text in texts]
         if too_long := [at for at, row in enumerate(rows) if len(row) > context]:
             at = too_long[0]
@@ -91,7 +91,7 @@ class Bundle:
         seed: int = 0,
     ) -> Iterator[str]:
         """The continuation of a text, piece by piece, as soon as a piece is sure."""
-        return Writer(self, sampling, stop, seed).say(self._needed.encode_with_specials(prompt).ids, count)
+        return Writer(self, sampling, stop, seed).say(self.reader.encode_with_specials(prompt).ids, count)
 
     @cached_property
     def stops(self) -> tuple[int, ...]:
@@ -100,7 +100,8 @@ class Bundle:
         return () if marks is None or marks.eos is None else (marks.eos,)
 
     @property
-    def _needed(self) -> PretrainedTokenizer:
+    def reader(self) -> PretrainedTokenizer:
+        """The tokenizer; UserError where there is none."""
         if self.tokenizer is None:
             raise UserError(f"{self.path} has no tokenizer, so it reads tokens and no text; put tokenizer.json there")
         return self.tokenizer
@@ -122,9 +123,13 @@ class Writer:
             raise UserError(f"{bundle.path} is no decoder, and only decoders write; embed with it")
         self._bundle, self._sampling, self._stop = bundle, sampling, stop
         self._keys_B = keys_of(seed, 1)
+        self.forget()
+
+    def forget(self) -> None:
+        """Begins anew, with nothing read."""
         self._writing: Writing | None = None
-        self.length = 0
-        """Tokens read and written so far."""
+        self.tokens: list[int] = []
+        """All that was read and written so far, a stop token that was met included."""
 
     def say(self, tokens: Sequence[int], count: int) -> Iterator[str]:
         """Reads some more tokens, then writes up to `count`, given piece by piece. Raises UserError where there is
@@ -133,13 +138,11 @@ class Writer:
         bundle, context = self._bundle, self._bundle.config.context
         if not tokens:
             raise UserError("a prompt must have at least one token, got an empty one")
-        if self.length + len(tokens) >= context:
-            total = self.length + len(tokens)
+        if (total := len(self.tokens) + len(tokens)) >= context:
             raise UserError(f"a prompt must be shorter than the context of {context} tokens, got {total}")
-        count = min(count, context - self.length - len(tokens))
         self._read(tokens)
-        streamer = Streamer(bundle._needed, self._stop)
-        for token in self._tokens(count):
+        streamer = Streamer(bundle.reader, self._stop)
+        for token in self._written(min(count, context - total)):
             yield streamer.push(token)
             if streamer.stopped:
                 return
@@ -147,7 +150,7 @@ class Writer:
 
     def _read(self, tokens: Sequence[int]) -> None:
         model, params, context = self._bundle.model, self._bundle.params, self._bundle.config.context
-        width = min(-(-len(tokens) // BUCKET) * BUCKET, context - self.length)
+        width = min(-(-len(tokens) // BUCKET) * BUCKET, context - len(self.tokens))
         tokens_1T = np.zeros((1, width), np.int32)
         tokens_1T[0, : len(tokens)] = tokens
         length_1 = np.array([len(tokens)], np.int32)
@@ -155,9 +158,9 @@ class Writer:
             self._writing = begin(model, params, tokens_1T, length_1, room=context)
         else:
             self._writing = read_on(model, params, self._writing, tokens_1T, length_1)
-        self.length += len(tokens)
+        self.tokens += tokens
 
-    def _tokens(self, count: int) -> Iterator[int]:
+    def _written(self, count: int) -> Iterator[int]:
         """The next tokens, up to a stop token, which is not given."""
         stops = self._bundle.stops
         while count > 0:
@@ -172,7 +175,7 @@ class Writer:
                 stops=stops,
             )
             fresh = np.asarray(written.tokens_BN)[0, : int(written.count_B[0])].tolist()
-            self.length, count = self.length + len(fresh), count - some
+            self.tokens, count = self.tokens + fresh, count - some
             for token in fresh:
                 if token in stops:
                     return

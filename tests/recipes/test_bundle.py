@@ -11,8 +11,8 @@ import pytest
 
 from jaxformer.config.errors import UserError
 from jaxformer.config.sampling import Sampling
-from jaxformer.recipes.bundle import Writer, load_bundle
-from jaxformer.text.chat import render
+from jaxformer.recipes.bundle import load_bundle
+from jaxformer.recipes.chat import Chat
 
 GREEDY = Sampling(temperature=0)
 PAGE = (
@@ -79,17 +79,11 @@ def test_the_capital_of_france(smollm):
 
 
 def test_a_chat_of_two_turns_remembers_the_first(smollm):
-    """The cache is kept: only the second turn is read the second time."""
-    tokenizer, writer = smollm.tokenizer, Writer(smollm, GREEDY)
-    marks = dict(bos_token=tokenizer.token("bos"), eos_token=tokenizer.token("eos"), add_generation_prompt=True)
-    turns = [{"role": "user", "content": "My name is Alice. Please greet me by my name."}]
-    first = "".join(writer.say(tokenizer.encode_marked(render(tokenizer.chat_template, turns, **marks)).ids, 40))
-    assert "Alice" in first
-    length = writer.length
-    second = "\n<|im_start|>user\nWhat is my name?<|im_end|>\n<|im_start|>assistant\n"
-    answer = "".join(writer.say(tokenizer.encode_marked(second).ids, 40))
-    assert "Alice" in answer
-    assert writer.length > length
+    """The cache is kept: only what is new is read the second time."""
+    talk = Chat(smollm, GREEDY)
+    assert "Alice" in "".join(talk.answer("My name is Alice. Please greet me by my name.", 40))
+    assert "Alice" in "".join(talk.answer("What is my name?", 40))
+    assert talk.reused
 
 
 def test_the_perplexity_is_that_of_an_independent_computation(torch, smollm):
