@@ -29,7 +29,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from experiments.command import command
 from jaxformer.analysis import panels
 from jaxformer.analysis.evidence import Finding, Report, check_seeds, interval
 from jaxformer.config.model import NoPosition, Sinusoidal, TransformerConfig
@@ -37,6 +36,7 @@ from jaxformer.config.training import Cosine, NoAverage, OptimizationConfig
 from jaxformer.models.seq2seq import Transformer
 from jaxformer.objectives import Total
 from jaxformer.ops.losses import cross_entropy
+from jaxformer.recipes.experiment import command
 from jaxformer.training.optimizers import optimizer
 from jaxformer.training.population import history, population
 from jaxformer.training.state import TrainState, new_state

@@ -88,7 +88,7 @@ def speculate(
         (draft_cache, _), (tokens_A, draft_AV) = jax.lax.scan(one_more, (r.draft_cache, r.last), keys)
         tokens_K, draft_KV = tokens_A[:ahead], draft_AV[:ahead]
         read_1A = jnp.concatenate([r.last[None], tokens_K])[None]
-        logits_1AV, target_cache = target.apply(target_params, read_1A, r.target_cache, method="decode")
+        logits_1AV, target_cache = _decoded(target, target_params, read_1A, r.target_cache)
         kept, follows = verify(of_verdict, tokens_K, draft_KV, probabilities(logits_1AV[0]))
         added_A = jnp.where(places_A < kept, tokens_A, follows)
         stopped_A = is_stop(added_A) & (places_A <= kept)
@@ -115,3 +115,7 @@ def speculate(
     begun = _Round(zero + 1, tokens_N, first, is_stop(first), target_cache, draft_cache, key, zero, zero)
     r = jax.lax.while_loop(lambda r: (r.done < count) & ~r.ended, play, begun)
     return Speculated(Written(r.tokens_N[None], jnp.minimum(r.done, count)[None]), r.drafted, r.accepted)
+
+
+def _decoded(model: nn.Module, params: Any, tokens_1A: Array, cache: Any) -> tuple[Array, Any]:
+    return model.apply(params, tokens_1A, cache, method="decode")  # pyright: ignore[reportReturnType]

@@ -16,6 +16,9 @@ from jaxformer.nn.ffn import FeedForward
 from jaxformer.nn.latent_attention import LatentAttention
 from jaxformer.nn.norm import Norm
 
+Added = tuple[Array, Any]
+"""The stream with something added, and a by-product."""
+
 Sublayer = Callable[[Array], tuple[Array, Any]]
 """x → (what is added to the stream, a by-product)."""
 
@@ -86,7 +89,7 @@ def _(config: blocks.MixtureOfExperts, dropout: float) -> nn.Module:
 
 
 @singledispatch
-def around(placement: Any, sublayer: Sublayer, norm: Callable[[str], Norm], drop: Dropout, x_BTD: Array):
+def around(placement: Any, sublayer: Sublayer, norm: Callable[[str], Norm], drop: Dropout, x_BTD: Array) -> Added:
     """(x with what a sublayer makes of it added, the by-product); `norm` makes the norm of that name. A new placement
     is a new config class registered here.
     """
@@ -94,19 +97,23 @@ def around(placement: Any, sublayer: Sublayer, norm: Callable[[str], Norm], drop
 
 
 @around.register
-def _(placement: blocks.PreNorm, sublayer: Sublayer, norm: Callable[[str], Norm], drop: Dropout, x_BTD: Array):
+def _(placement: blocks.PreNorm, sublayer: Sublayer, norm: Callable[[str], Norm], drop: Dropout, x_BTD: Array) -> Added:
     y_BTD, extra = sublayer(norm("norm")(x_BTD))
     return x_BTD + drop(y_BTD), extra
 
 
 @around.register
-def _(placement: blocks.PostNorm, sublayer: Sublayer, norm: Callable[[str], Norm], drop: Dropout, x_BTD: Array):
+def _(
+    placement: blocks.PostNorm, sublayer: Sublayer, norm: Callable[[str], Norm], drop: Dropout, x_BTD: Array
+) -> Added:
     y_BTD, extra = sublayer(x_BTD)
     return norm("norm")(x_BTD + drop(y_BTD)), extra
 
 
 @around.register
-def _(placement: blocks.SandwichNorm, sublayer: Sublayer, norm: Callable[[str], Norm], drop: Dropout, x_BTD: Array):
+def _(
+    placement: blocks.SandwichNorm, sublayer: Sublayer, norm: Callable[[str], Norm], drop: Dropout, x_BTD: Array
+) -> Added:
     y_BTD, extra = sublayer(norm("norm")(x_BTD))
     return x_BTD + drop(norm("after")(y_BTD)), extra
 

@@ -107,6 +107,10 @@ class Fields:
             raise UserError(f"{self.where} has no field {name}, which a {self._data.get('model_type')} model needs")
         return default
 
+    def follows(self, *names: str) -> None:
+        """These fields follow from others, or say nothing of a forward pass."""
+        self._used.update(names)
+
     def must(self, name: str, *allowed: Any) -> None:
         """UserError unless the field is one of these; the first is what it is where it is not given."""
         value = self(name, allowed[0])

@@ -51,7 +51,7 @@ def describe(fields: Mapping[str, Any], where: str) -> Described:
     """What a config.json comes to. Raises UserError for a family that is not known, and for any field that asks for
     what is not supported: never a silently different model.
     """
-    family = fields.get("model_type")
+    family = str(fields.get("model_type"))
     if family not in FAMILIES:
         raise UserError(f"{where}: model_type {family!r} is not known; the known ones are {', '.join(FAMILIES)}")
     try:

@@ -36,7 +36,7 @@ def deepseek_v3(fields: Fields) -> Described:
     fields.must("scoring_func", "sigmoid")
     fields.must("topk_method", "noaux_tc")
     fields.must("moe_layer_freq", 1)
-    fields("num_key_value_heads", None), fields("qk_head_dim", None), fields("head_dim", None)  # follow from others
+    fields.follows("num_key_value_heads", "qk_head_dim", "head_dim")
     activation = fields.choose("hidden_act", ACTIVATIONS, "silu")
     width = fields("moe_intermediate_size")
     mixture = MixtureOfExperts(
@@ -58,7 +58,7 @@ def deepseek_v3(fields: Fields) -> Described:
         Block(attention, dense if i < first else mixture, norm(fields)) for i in range(fields("num_hidden_layers"))
     ]
     # Layers that predict further tokens stand after the others; reading them is no part of the model itself.
-    fields("num_nextn_predict_layers", None)
+    fields.follows("num_nextn_predict_layers")
     rows = (*LATENT, *PRE_NORMS, *GATED, *EXPERTS, *SHARED)
     described = Described(decoder(fields, blocks), fields("vocab_size"), table(*rows))
     fields.done()

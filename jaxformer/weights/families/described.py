@@ -54,7 +54,7 @@ def turning(scaling: Fields | None, base: float | None, context: int, interleave
     """The rotary positions that one object of parameters asks for."""
     if scaling is None:
         return Rotary(base or 10_000.0, interleaved=interleaved)
-    base = scaling("rope_theta", base or 10_000.0)
+    base = float(scaling("rope_theta", base or 10_000.0))
     fraction = scaling("partial_rotary_factor", 1.0)
     kinds = {"default": _none, "linear": _linear, "llama3": _llama3, "yarn": _yarn}
     kind = scaling.choose("rope_type", kinds, scaling("type", "default"))

@@ -63,7 +63,7 @@ def _block(fields: Fields, kind: str, turning: Rotary, **more) -> Block:
         **more,
     )
     activation = fields.choose("hidden_activation", ACTIVATIONS, "gelu_pytorch_tanh")
-    fields("hidden_act", None)  # an older name, which the newer one replaces
+    fields.follows("hidden_act")  # an older name, which the newer one replaces
     feed_forward = Gated(fields("intermediate_size"), activation)
     return Block(attention, feed_forward, _norm(fields), SandwichNorm())
 

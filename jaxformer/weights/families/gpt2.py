@@ -53,8 +53,7 @@ def gpt2(fields: Fields) -> Described:
     width, heads, context = fields("n_embd"), fields("n_head"), fields("n_positions")
     fields.must("scale_attn_weights", True)
     fields.must("scale_attn_by_inverse_layer_idx", False)
-    fields("reorder_and_upcast_attn", False)  # rounding alone
-    fields("n_ctx", None)  # an older name of n_positions
+    fields.follows("reorder_and_upcast_attn", "n_ctx")  # rounding alone, and an older name of n_positions
     activation = fields.choose("activation_function", ACTIVATIONS, "gelu_new")
     norm = LayerNorm(fields("layer_norm_epsilon", 1e-5))
     feed_forward = FeedForward(fields("n_inner", None) or 4 * width, activation)

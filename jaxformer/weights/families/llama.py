@@ -66,13 +66,14 @@ def decoder(fields: Fields, blocks: list[Block], **more: Any) -> DecoderConfig:
 def multi_head(fields: Fields, **more: Any) -> MultiHead:
     """Heads as these families write them."""
     heads = fields("num_attention_heads")
+    more.setdefault("bias", False)
     if "rotary" not in more:
         more["rotary"] = rotary(fields, fields("max_position_embeddings"))
     return MultiHead(
         heads,
         fields("num_key_value_heads", None) or heads,
         fields("head_dim", None) or fields("hidden_size") // heads,
-        **{"bias": False} | more,
+        **more,
     )
 
 

@@ -57,8 +57,7 @@ def marian(fields: Fields) -> Described:
     fields.must("tie_word_embeddings", True)
     fields.must("decoder_vocab_size", fields("vocab_size"), None)
     # Layers are left out at random in training alone; num_hidden_layers repeats encoder_layers.
-    fields("encoder_layerdrop", None), fields("decoder_layerdrop", None), fields("num_hidden_layers", None)
-    fields("classif_dropout", None)
+    fields.follows("encoder_layerdrop", "decoder_layerdrop", "num_hidden_layers")
     D, activation = fields("d_model"), fields.choose("activation_function", ACTIVATIONS, "gelu")
 
     def block(side: str) -> Block:

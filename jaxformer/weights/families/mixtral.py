@@ -57,9 +57,8 @@ def qwen3_moe(fields: Fields) -> Described:
     )
     dense = Gated(fields("intermediate_size"), activation)
     attention = multi_head(fields, bias=fields("attention_bias", False), query_key_norm=norm(fields))
-    if fields("use_sliding_window", False):
-        fields.must("use_sliding_window", False)
-    fields("sliding_window", None), fields("max_window_layers", None)  # without use_sliding_window they say nothing
+    fields.must("use_sliding_window", False)
+    fields.follows("sliding_window", "max_window_layers")  # without use_sliding_window they say nothing
     step, only_dense = fields("decoder_sparse_step", 1), fields("mlp_only_layers", None) or []
     blocks = [
         Block(attention, dense if i in only_dense or (i + 1) % step else mixture, norm(fields))

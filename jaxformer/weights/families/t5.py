@@ -73,7 +73,7 @@ def t5(fields: Fields) -> Described:
     # Scores are not divided: the initial weights were made small instead.
     attention = MultiHead(heads, heads, fields("d_kv"), bias=False, scale=1.0)
     kind = fields("feed_forward_proj", "relu")
-    fields("dense_act_fn", None), fields("is_gated_act", None)  # follow from feed_forward_proj
+    fields.follows("dense_act_fn", "is_gated_act")
     # "gated-gelu" has always meant the approximate one.
     name = "gelu_new" if kind == "gated-gelu" else kind.removeprefix("gated-")
     activation = Fields({"feed_forward_proj": name}, fields.where).choose("feed_forward_proj", ACTIVATIONS)
@@ -94,7 +94,7 @@ def t5(fields: Fields) -> Described:
         tied_output=tied,
         output_scale=D**-0.5 if fields("scale_decoder_outputs", tied) else 1.0,
     )
-    fields("n_positions", None)  # of no consequence without absolute positions
+    fields.follows("n_positions")  # without absolute positions
     described = Described(config, fields("vocab_size"), _table(gated), fields("pad_token_id", 0))
     fields.done()
     return described

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.command import HOLDS, REFUTED, USAGE
-from experiments.command import command as run_command
+from jaxformer.recipes.experiment import HOLDS, REFUTED, USAGE
+from jaxformer.recipes.experiment import command as run_command
 
 TOY = '''
 """Is the offset large?"""
