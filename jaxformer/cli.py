@@ -24,6 +24,7 @@ import tyro
 from jaxformer.config.choice import choose, fields
 from jaxformer.config.errors import UserError
 from jaxformer.config.presets import PRESETS
+from jaxformer.config.ranges import at_least
 from jaxformer.config.translate import SearchConfig, TranslateConfig
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -49,7 +50,7 @@ class TrainTranslate:
     """Pause the run after this step; the same command without it goes on."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "until")
+        at_least(self, 1, "until")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Evaluate:
     """Print JSON."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "beams", "average")
+        at_least(self, 1, "beams", "average")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Translate:
     """Hypotheses of the beam search, instead of the run's; 1 is greedy."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "beams")
+        at_least(self, 1, "beams")
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,7 @@ class Inspect:
     """Tokens of a sentence, for work and memory."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "vocabulary", "tokens", "length")
-
-
-def _at_least_one(asked: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(asked, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}")
+        at_least(self, 1, "vocabulary", "tokens", "length")
 
 
 def train_translate(arguments: Sequence[str]) -> int:

@@ -32,15 +32,16 @@ pytestmark = pytest.mark.smoke
 
 START = TranslateConfig()
 
-numbers = st.floats(allow_nan=False, allow_infinity=False)
+positives = st.floats(0, exclude_min=True, allow_infinity=False)
 counts = st.integers(min_value=1)
+parts = st.floats(0, 1)
 rates = st.floats(0, 1, exclude_max=True)
 names = st.text(st.characters(codec="utf-8"))
-schedules = st.builds(Noam, counts, numbers) | st.builds(Cosine, numbers, counts, numbers)
-schedules |= st.builds(Wsd, numbers, counts, numbers)
-optimizers = st.builds(Adam, numbers, numbers, numbers) | st.builds(AdamW, numbers, numbers, numbers, numbers)
+schedules = st.builds(Noam, counts, positives) | st.builds(Cosine, positives, counts, parts)
+schedules |= st.builds(Wsd, positives, counts, parts)
+optimizers = st.builds(Adam, rates, rates, positives) | st.builds(AdamW, rates, rates, positives, positives)
 averages = st.builds(NoAverage) | st.builds(Ema, st.floats(0, 1, exclude_min=True, exclude_max=True))
-positions = st.builds(Sinusoidal, numbers) | st.builds(Learned, counts) | st.builds(NoPosition)
+positions = st.builds(Sinusoidal, positives) | st.builds(Learned, counts) | st.builds(NoPosition)
 layers = st.builds(Layers, st.booleans(), st.booleans())
 transformers = st.builds(
     TransformerConfig,
