@@ -31,6 +31,7 @@ from jaxformer.models.build import build
 from jaxformer.models.rnn import Rnn
 from jaxformer.models.seq2seq import Transformer
 from jaxformer.objectives import translation
+from jaxformer.parallel.gather import gathered
 from jaxformer.parallel.mesh import batch_shardings, make_mesh, place, replicated, state_shardings
 from jaxformer.text.bpe import BpeTokenizer, train_bpe
 from jaxformer.training.checkpoint import Checkpoints, Progress
@@ -60,6 +61,7 @@ class TranslationTask:
         self.place = partial(place, mesh=self.mesh)
         self._optimizer = optimizer(config.optimization, config.steps, config.model.width)
         abstract = jax.eval_shape(self._new_state)
+        self._boxed_params = abstract.params
         self.shardings = state_shardings(abstract, self.mesh)
         self.abstract = _laid_out(nn.unbox(abstract), self.shardings)
         self._loss = jax.jit(translation(self.model))
@@ -75,12 +77,15 @@ class TranslationTask:
 
     def compile(self) -> None:
         """Compile the step for every shape of batch."""
-        config = self.config
-        objective = translation(self.model, config.smoothing, config.z_loss)
-        o = config.optimization
-        step = make_step(objective, self._optimizer, o.average, o.accumulate)
-        sharded = jax.jit(step, out_shardings=(self.shardings, replicated(self.mesh)), donate_argnums=0)
-        self._step = ShapedStep(sharded, self.abstract, [self._abstract_batch(*shape) for shape in self.batches.shapes])
+        batches = [self._abstract_batch(*shape) for shape in self.batches.shapes]
+        self._step = ShapedStep(self.sharded_step(), self.abstract, batches)
+
+    def sharded_step(self) -> Any:
+        """The step over the mesh, jitted: the state is donated and comes back laid out as it was."""
+        objective = translation(self.model, self.config.smoothing, self.config.z_loss)
+        o = self.config.optimization
+        step = make_step(gathered(objective, self._boxed_params, self.mesh), self._optimizer, o.average, o.accumulate)
+        return jax.jit(step, out_shardings=(self.shardings, replicated(self.mesh)), donate_argnums=0)
 
     def step(self, state: TrainState, batch: PairBatch) -> tuple[TrainState, Metrics]:
         """One update."""

@@ -151,7 +151,7 @@ def test_a_mesh_of_eight_devices_gives_the_same_losses(trained, tmp_path):
     assert "mesh {'data': 2, 'fsdp': 2, 'tensor': 2}\n" in result.stdout
     single = read_metrics(trained.out / "metrics.jsonl")[:4]
     for row, expected in zip(read_metrics(out / "metrics.jsonl"), single, strict=True):
-        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+        assert row["loss"] == pytest.approx(expected["loss"], rel=2e-6)
         assert row["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-5)
         assert row["tokens"] == expected["tokens"]
     # What eight devices trained, one device can use.
