@@ -26,7 +26,7 @@ from jaxformer.config.model import NoAttention, RnnConfig
 from jaxformer.config.training import NoAverage
 from jaxformer.config.translate import SearchConfig, TranslateConfig
 from jaxformer.data.batches import PairBatch, TranslationBatches, pair_batches
-from jaxformer.data.corpora import ParallelCorpus, Split, load_corpus
+from jaxformer.data.corpora import ParallelCorpus, Split, load_corpus, load_split
 from jaxformer.models.build import build
 from jaxformer.models.rnn import Rnn
 from jaxformer.models.seq2seq import Transformer
@@ -269,8 +269,7 @@ def evaluate(
     given.
     """
     config = trained.config
-    corpus = load_corpus(data or config.data, config.source, config.target)
-    sources, references = getattr(corpus, split).references()
+    sources, references = load_split(data or config.data, config.source, config.target, split).references()
     return score(trained.translator(search)(trained.params, sources), references, config.target)
 
 
@@ -300,7 +299,7 @@ def finish(out: Path) -> None:
     scores = evaluate(trained)
     write_whole(out / "test.json", json.dumps({"step": trained.step, **scores.to_json()}, indent=2) + "\n")
     print(scores.table())
-    sources, references = load_corpus(config.data, config.source, config.target).test.references()
+    sources, references = load_split(config.data, config.source, config.target, "test").references()
     shown = sources[:SHOWN]
     for source, translated, known in zip(shown, trained.translator()(trained.params, shown), references, strict=False):
         print(f"  {source}\n    → {translated}" + ("" if translated in known else f"\n      reference: {known[0]}"))

@@ -245,4 +245,4 @@ def test_more_checkpoints_than_there_are(trained, capsys):
 def test_a_corpus_of_other_languages_for_an_evaluation(trained, tmp_path, capsys):
     (tmp_path / "test.en-fr.tsv").write_text("one\tun\n")
     line = refused(capsys, trained.out, "evaluate", str(trained.out), "--data", str(tmp_path))
-    assert line.startswith(f"{tmp_path} has no train split; it needs NAME.tsv")
+    assert line == f"{tmp_path} has no de for the test split; languages there: en, fr"
