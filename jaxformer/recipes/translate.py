@@ -281,8 +281,9 @@ def draw(trained: Trained, text: str, path: Path, search: SearchConfig | None = 
     if not trained.has_attention:
         raise UserError(f"the model of {trained.run.path} has no attention to draw; train one that has")
     t = trained.tokenizer
-    translated = trained.translator(search)(trained.params, [text])[0]
-    source, target = [*t.encode(text), t.eos], t.encode(translated)
+    # The tokens that were generated: the same text may also be spelled by others, which the model never read.
+    target = trained.translator(search).tokens(trained.params, [text])[0]
+    source, translated = [*t.encode(text), t.eos], t.decode(target)
     maps = attention_maps(trained.model, trained.params, source, [t.bos, *target])
     pieces = t.pieces(source), t.pieces([*target, t.eos])
     missing = draw_attention(path, maps["cross"][-1], *pieces, f"{text} → {translated}")
