@@ -104,9 +104,7 @@ class TranslationTask:
         self._samples(step, "".join(f"source     {s}\ntranslated {h}\nreference  {r[0]}\n\n" for s, h, r in shown))
         accuracy = float(total.costs.correct / total.tokens)
         metrics = {"valid_loss": nll, "valid_accuracy": accuracy, "valid_bleu": bleu}
-        return Validation(
-            metrics, bleu, f"valid loss {nll:.4f}, perplexity {math.exp(nll):.2f}, BLEU {bleu:.2f} (greedy)"
-        )
+        return Validation(metrics, bleu, f"valid loss {nll:.4f}, perplexity {_exp(nll):.2f}, BLEU {bleu:.2f} (greedy)")
 
     def write_samples_to(self, run: RunFolder) -> None:
         """Let every validation leave its sample translations in the run."""
@@ -320,6 +318,14 @@ def _laid_out(abstract: Any, shardings: Any) -> Any:
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract, shardings
     )
+
+
+def _exp(x: float) -> float:
+    """eˣ, infinite where that is more than a float can hold."""
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf
 
 
 def _encode(split: Split, tokenizer: BpeTokenizer) -> list[tuple[list[int], list[int]]]:

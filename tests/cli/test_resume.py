@@ -64,7 +64,8 @@ def test_a_run_that_is_interrupted_stopped_and_killed_is_the_same_run(trained, t
 
     stopped = signalled("SIGKILL", 43, out / "checkpoints" / "40", arguments)
     assert stopped.returncode == -9
-    assert [row["step"] for row in read_metrics(out / "metrics.jsonl")] == list(range(1, 44))
+    # A step is written down when the next one is on its way, which the 44th never was.
+    assert [row["step"] for row in read_metrics(out / "metrics.jsonl")] == list(range(1, 43))
     with (out / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 44, "accur')  # as if it had been killed while it wrote
 
