@@ -47,6 +47,9 @@ from jaxformer.training.step import Metrics, ShapedStep, make_step
 SHOWN = 8
 """Sentences of the valid split that every validation writes out."""
 
+FREE = ("watch", "checkpoint_every")
+"""Fields that may change from one part of a run to the next: they decide what is looked at, not what is computed."""
+
 
 class TranslationTask:
     """What the training loop runs: steps over batches of sentence pairs, and validation by loss and BLEU."""
@@ -132,28 +135,39 @@ def train(config: TranslateConfig, out: Path, until: int | None = None) -> Path:
     """Train in the run folder `out`, or go on with the run that is there; returns the folder.
 
     `until` pauses the run after that step. Raises UserError for input that a person can mend, before anything is
-    written; Interrupted on Ctrl-C or SIGTERM, with everything saved.
+    written, and where another process trains in `out`; Interrupted on Ctrl-C or SIGTERM, with everything saved;
+    Diverged where the loss is no longer finite.
     """
     corpus = load_corpus(config.data, config.source, config.target)
     run = RunFolder(out)
-    resumed = run.holds(config)
+    run.holds(config, *FREE)
     known = run.tokenizer_path.exists()
     tokenizer = (
         run.tokenizer() if known else train_bpe([*corpus.train.sources, *corpus.train.targets], config.tokenizer)
     )
     task = TranslationTask(config, corpus, tokenizer)
-    # All input has been looked at: from here on things are written.
-    env = describe()
+    # All input has been looked at: from here on things are written, by one process at a time.
+    with run.locked():
+        _train(task, run, config.steps if until is None else min(until, config.steps))
+    return out
+
+
+def _train(task: TranslationTask, run: RunFolder, until: int) -> None:
+    config, env = task.config, describe()
+    # Asked again, since another process may have been here before the lock was had.
+    resumed = run.holds(config, *FREE)
     if not resumed:
         run.begin(config, env)
-    if not known:
-        run.keep_tokenizer(tokenizer)
+    if not run.tokenizer_path.exists():
+        run.keep_tokenizer(task.tokenizer)
     task.write_samples_to(run)
     with Checkpoints(run.checkpoints_path, config.watch.keep) as checkpoints:
         state, progress = _start(task, checkpoints)
         step = int(state.step)
         run.forget_after(step)
-        _banner(task, env, out, step if resumed else None)
+        if run.config(TranslateConfig) != config:
+            run.keep_config(config)
+        _banner(task, env, run.path, step if resumed else None)
         began = time.perf_counter()
         task.compile()
         shapes = ", ".join(f"{rows}x{length}" for rows, length in task.batches.shapes)
@@ -161,7 +175,6 @@ def train(config: TranslateConfig, out: Path, until: int | None = None) -> Path:
             f"compiled   {len(task.batches.shapes)} shapes ({shapes}) in {time.perf_counter() - began:.1f} s",
             flush=True,
         )
-        until = config.steps if until is None else min(until, config.steps)
         journal = Journal(run, step)
         try:
             with display(step, config.steps, config.watch.log_every) as shown:
@@ -181,7 +194,6 @@ def train(config: TranslateConfig, out: Path, until: int | None = None) -> Path:
         finally:
             journal.close()
         print(f"trained    {clock(time.perf_counter() - began)} with compilation", flush=True)
-    return out
 
 
 def _start(task: TranslationTask, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:

@@ -34,7 +34,7 @@ def config_of(trained):
 def test_the_folder_holds_all_that_is_promised(trained):
     names = {path.name for path in trained.out.iterdir()}
     files = {"config.json", "env.json", "metrics.jsonl", "tokenizer.json", "test.json", "attention.png"}
-    assert names == files | {"checkpoints", "samples", "tb"}
+    assert names == files | {"checkpoints", "samples", "tb", ".lock"}
     assert [path.name for path in sorted((trained.out / "samples").iterdir())] == [f"{n:07}.txt" for n in VALIDATED]
     assert (trained.out / "attention.png").read_bytes().startswith(b"\x89PNG\r\n")
     assert not [path for path in trained.out.rglob("*tmp*")]
