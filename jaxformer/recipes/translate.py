@@ -258,18 +258,25 @@ def load(path: Path | str, average: int = 1) -> Trained:
     """
     run = RunFolder(Path(path))
     config, tokenizer = run.config(TranslateConfig), run.tokenizer()
+    if not run.checkpoints_path.is_dir():
+        raise _nothing_saved(run)
     model = build(config.model, tokenizer.size, tokenizer.pad)
     abstract = nn.unbox(abstract_parameters(model))
     with Checkpoints(run.checkpoints_path, config.watch.keep) as checkpoints:
         step = checkpoints.best_step
         if step is None:
-            raise UserError(f"{path} has no checkpoint yet; go on with it: jaxformer train translate --out {path}")
+            raise _nothing_saved(run)
         averaged = not isinstance(config.optimization.average, NoAverage)
         if average > 1:
             params, step = checkpoints.mean_params(abstract, averaged, average), checkpoints.steps[-1]
         else:
             params = checkpoints.restore_params(abstract, averaged, step)
     return Trained(run, config, tokenizer, model, params, step)
+
+
+def _nothing_saved(run: RunFolder) -> UserError:
+    again = f"jaxformer train translate --out {shlex.quote(str(run.path))}"
+    return UserError(f"{run.path} has no checkpoint yet; go on with it: {again}")
 
 
 def evaluate(

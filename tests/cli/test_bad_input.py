@@ -232,9 +232,11 @@ def test_no_run(tmp_path, capsys):
 
 def test_a_run_without_a_checkpoint(copy, capsys):
     shutil.rmtree(copy / "checkpoints")
-    (copy / "checkpoints").mkdir()
-    line = refused(capsys, copy, "translate", str(copy), "one")
-    assert line == f"{copy} has no checkpoint yet; go on with it: jaxformer train translate --out {copy}"
+    for there in (False, True):
+        if there:
+            (copy / "checkpoints").mkdir()
+        line = refused(capsys, copy, "translate", str(copy), "one")
+        assert line == f"{copy} has no checkpoint yet; go on with it: jaxformer train translate --out {copy}"
 
 
 def test_more_checkpoints_than_there_are(trained, capsys):

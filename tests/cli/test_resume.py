@@ -1,12 +1,14 @@
 """However a run is broken off, going on with it gives the run without a break, to the last bit."""
 
 import shlex
+import subprocess
+import sys
 
 import pytest
 
 from jaxformer.training.checkpoint import Checkpoints
 from jaxformer.training.journal import read_metrics
-from tests.cli.toy import EPOCH, SIGNALLED, STEPS, contents, process, training
+from tests.cli.toy import EPOCH, ROOT, SIGNALLED, START, STEPS, contents, process, training
 
 
 def lasting(folder):
@@ -67,12 +69,27 @@ def test_a_run_that_is_interrupted_stopped_and_killed_is_the_same_run(trained, t
     # A step is written down when the next one is on its way, which the 44th never was.
     assert [row["step"] for row in read_metrics(out / "metrics.jsonl")] == list(range(1, 43))
     with (out / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write('{"step": 44, "accur')  # as if it had been killed while it wrote
+        file.write('{"step": 43, "accur')  # as if it had been killed while it wrote
 
     result = process(*arguments)
     assert result.returncode == 0, result.stderr
     assert ", resumed at step 40\n" in result.stdout
     assert_same_run(out, trained)
+
+
+@pytest.mark.slow
+def test_a_reader_that_leaves_is_an_interruption(trained, tmp_path):
+    out, first = tmp_path / "run", "import itertools, sys; print(*itertools.islice(sys.stdin, 10), sep='')"
+    command = shlex.join([sys.executable, "-c", START, *training(trained.data, out, "watch.log_every=1")])
+    line = f"{command} 2>{tmp_path / 'err'} | {shlex.join([sys.executable, '-c', first])}; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 130 and "step 1/60 " in result.stdout
+    said = (tmp_path / "err").read_text()
+    step = int(said.removeprefix("\nsaved      step ").split()[0])
+    assert 2 <= step < STEPS and said.count("\n") == 2
+    assert [row["step"] for row in read_metrics(out / "metrics.jsonl")] == list(range(1, step + 1))
+    with Checkpoints(out / "checkpoints") as checkpoints:
+        assert checkpoints.steps[-1] == step
 
 
 @pytest.mark.slow

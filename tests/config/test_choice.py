@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxformer.config.choice import alternatives, choose, fields, parse_choice, replace_at
+from jaxformer.config.choice import alternatives, choose, fields, options, parse_choice, replace_at
 from jaxformer.config.data import Batching, Bpe
 from jaxformer.config.errors import UserError
 from jaxformer.config.model import (
@@ -154,6 +154,14 @@ def test_what_is_no_field_is_left_with_its_value():
     config, left = choose(START, arguments)
     assert config == replace(START, seed=3)
     assert left == ["--out", "a=b", "word", "-h", "--until", "7", "--help", "/path=x/y"]
+
+
+def test_options_are_read_in_every_spelling_whether_they_name_a_field_or_not():
+    arguments = ["--out", "a=b", "word", "-h", "seed=3", "--until=7", "--help", "--model", "x", "/path=x/y", "--last"]
+    assert list(options(arguments)) == [
+        *(("out", "a=b"), (None, "word"), (None, "-h"), ("seed", "3"), ("until", "7"), ("help", None), ("model", "x")),
+        *((None, "/path=x/y"), ("last", None)),
+    ]
 
 
 @pytest.mark.parametrize(
