@@ -22,7 +22,7 @@ from jaxformer.analysis.hardware import describe, summary, total_peak_flops
 from jaxformer.analysis.parameters import abstract_parameters, parameter_count, parameter_table
 from jaxformer.analysis.plots import draw_attention
 from jaxformer.config.errors import UserError
-from jaxformer.config.model import NoAttention, RnnConfig
+from jaxformer.config.model import Learned, NoAttention, RnnConfig, TransformerConfig
 from jaxformer.config.training import NoAverage
 from jaxformer.config.translate import SearchConfig, TranslateConfig
 from jaxformer.data.batches import PairBatch, TranslationBatches, pair_batches
@@ -73,6 +73,7 @@ class TranslationTask:
         )
         self._greedy = Translator(self.model, tokenizer, replace(config.search, beams=1))
         self._samples: Callable[[int, str], None] = lambda step, text: None
+        self._check_positions()
 
     def new_state(self) -> TrainState:
         """The state before the first step, on its devices."""
@@ -118,6 +119,26 @@ class TranslationTask:
         """Operations of training per target token, for sentences of the corpus' mean length."""
         source, target = self.batches.mean_lengths
         return training_flops_per_target_token(self.config.model, self.tokenizer.size, source, target)
+
+    def _check_positions(self) -> None:
+        """Raises UserError where the run would come upon a sequence without learned positions for all of it."""
+        model = self.config.model
+        if not (isinstance(model, TransformerConfig) and isinstance(model.position, Learned)):
+            return
+        sources = self._greedy.batches([*self.corpus.valid.sources, *self.corpus.test.sources])
+        lengths = {
+            "search.length": self.config.search.length,
+            "train batches": self.batches.bounds[-1],
+            "valid batches": max(batch.source_BS.shape[1] for _, batch in self._valid),
+            "batches to translate": max(source_BS.shape[1] for _, source_BS in sources),
+        }
+        longer = [f"{length} ({name})" for name, length in lengths.items() if length > model.position.length]
+        if longer:
+            raise UserError(
+                f"model.position must reach to the end of every sentence, padding included, got "
+                f"length={model.position.length} for lengths of {', '.join(longer)}; "
+                f"raise model.position.length to at least {max(lengths.values())}"
+            )
 
     def _new_state(self) -> TrainState:
         init, run = jax.random.split(jax.random.key(self.config.seed))
@@ -213,15 +234,19 @@ def _start(task: TranslationTask, checkpoints: Checkpoints) -> tuple[TrainState,
 def _banner(task: TranslationTask, env: dict[str, Any], out: Path, resumed_at: int | None) -> None:
     config, batches = task.config, task.batches
     parameters = parameter_count(parameter_table(abstract_parameters(task.model)))
-    tokens = sum(rows * length for rows, length in batches.shapes) / len(batches.shapes)
+    # Totals of an epoch, in which every pair is shown once; a target's begin mark fills a position and is no target.
+    source, target = batches.mean_lengths
+    pairs = batches.pairs - batches.dropped
+    targets = pairs * target / batches.per_epoch
+    positions = pairs * (source + target + 1) / batches.efficiency / batches.per_epoch
     sizes = f"{len(task.corpus.train):,} / {len(task.corpus.valid):,} / {len(task.corpus.test):,}"
     lines = {
         "devices": f"{summary(env)}, mesh {dict(task.mesh.shape)}",
         "model": f"{parameters:,} parameters, {config.model.dtype}",
         "work": f"{task.flops_per_token() / 1e6:.1f} MFLOP per target token",
         "data": f"{config.data} {config.source}→{config.target}, {sizes} pairs, vocabulary {task.tokenizer.size:,}",
-        "batches": f"{tokens:,.0f} positions a side and step, {batches.efficiency:.0%} of them tokens, "
-        f"{batches.per_epoch} steps an epoch",
+        "batches": f"{targets:,.0f} target tokens a step, {positions:,.0f} positions on both sides, "
+        f"{batches.efficiency:.0%} of them tokens, {batches.per_epoch} steps an epoch",
         "output": f"{out}, resumed at step {resumed_at}" if resumed_at is not None else str(out),
     }
     for name, text in lines.items():

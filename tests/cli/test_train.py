@@ -107,7 +107,8 @@ def test_the_banner_comes_before_the_first_step(trained):
     assert said["model"] == f"{parameters:,} parameters, float32"
     assert said["work"].endswith(" MFLOP per target token") and float(said["work"].split()[0]) > 0
     assert said["data"] == f"{trained.data} en→de, 201 / 8 / 7 pairs, vocabulary {vocabulary}"
-    assert said["batches"].startswith("240 positions a side and step, ")
+    # 40 rows of up to 6 tokens; the target has one position more, for the mark that begins it.
+    assert " target tokens a step, 520 positions on both sides, " in said["batches"]
     assert said["batches"].endswith(f", {EPOCH} steps an epoch")
     assert said["output"] == str(trained.out)
     assert said["note"] == "dropped 1 of 201 sentence pairs (0.50%) longer than max_length=8 tokens"
