@@ -21,9 +21,10 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 
-from jaxformer.config.choice import choose, fields
+from jaxformer.config.choice import choose, fields, options
 from jaxformer.config.errors import UserError
 from jaxformer.config.presets import PRESETS
+from jaxformer.config.ranges import at_least
 from jaxformer.config.translate import SearchConfig, TranslateConfig
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -39,7 +40,8 @@ class TrainTranslate:
 
     Any field may be written --any.field value, --any.field=value or any.field=value. A choice among objects is written
     as one: --model NAME, --optimization.schedule "Cosine(peak=0.001)", --model.position Learned. Running the same
-    command again goes on with the run in --out.
+    command again goes on with the run in --out, and so does --out alone, which takes all else from the run; the fields
+    of watch and checkpoint_every may then be others.
     """
 
     config: Annotated[TranslateConfig, Option(name="")]
@@ -49,7 +51,7 @@ class TrainTranslate:
     """Pause the run after this step; the same command without it goes on."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "until")
+        at_least(self, 1, "until")
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Evaluate:
     """Print JSON."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "beams", "average")
+        at_least(self, 1, "beams", "average")
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Translate:
     """Hypotheses of the beam search, instead of the run's; 1 is greedy."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "beams")
+        at_least(self, 1, "beams")
 
 
 @dataclass(frozen=True)
@@ -103,14 +105,7 @@ class Inspect:
     """Tokens of a sentence, for work and memory."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "vocabulary", "tokens", "length")
-
-
-def _at_least_one(asked: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(asked, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}")
+        at_least(self, 1, "vocabulary", "tokens", "length")
 
 
 def train_translate(arguments: Sequence[str]) -> int:
@@ -118,9 +113,11 @@ def train_translate(arguments: Sequence[str]) -> int:
     config, rest = choose(TranslateConfig(), list(arguments))
     _check_names(rest, [*dict(fields(config)), "out", "until"])
     asked = _parse(TrainTranslate, rest, "train translate", TrainTranslate(config))
+    if asked.out is not None and {name for name, _ in options(arguments)} <= {"out", "until"}:
+        asked = replace(asked, config=_config_in(asked.out) or asked.config)
     out = asked.out or default_folder(asked.config)
     from jaxformer.recipes.translate import finish, train
-    from jaxformer.training.loop import Interrupted
+    from jaxformer.training.loop import Diverged, Interrupted
 
     again = " ".join(["jaxformer train translate", *map(shlex.quote, arguments)])
     try:
@@ -128,13 +125,30 @@ def train_translate(arguments: Sequence[str]) -> int:
         if asked.until is None or asked.until >= asked.config.steps:
             finish(out)
     except Interrupted as stop:
-        print(f"\nsaved      step {stop.step} in {out}; go on with: {again}", file=sys.stderr)
+        _tell(f"\nsaved      step {stop.step} in {out}; go on with: {again}")
         return INTERRUPTED
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):
         # Before the first step, after the last one, or for the second time: only what a checkpoint holds is kept.
-        print(f"\nstopped    go on from the last checkpoint in {out} with: {again}", file=sys.stderr)
+        _tell(f"\nstopped    go on from the last checkpoint in {out} with: {again}")
         return INTERRUPTED
+    except Diverged as stop:
+        _tell(f"jaxformer: {stop} (the run is in {out})")
+        return FAILED
     return 0
+
+
+def _config_in(out: Path) -> TranslateConfig | None:
+    """The configuration of the run that is there, None where none is."""
+    from jaxformer.training.run import RunFolder
+
+    run = RunFolder(out)
+    return run.config(TranslateConfig) if run.config_path.exists() else None
+
+
+def _tell(line: str) -> None:
+    """A line on standard error, where that is still read: it often is the same pipe as standard output."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, file=sys.stderr)
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -231,7 +245,7 @@ def run(arguments: Sequence[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         code = _dispatch(arguments)
-        sys.stdout.flush()
+        _flush()
         return code
     except UserError as error:
         if debug:
@@ -241,8 +255,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough; what Python would still write at exit goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _flush()
         return 0
     except Exception as error:
         if debug:
@@ -250,6 +263,14 @@ def run(arguments: Sequence[str]) -> int:
         first = (str(error).strip() or "no message").splitlines()[0]
         print(f"jaxformer: {type(error).__name__}: {first} (--debug shows where)", file=sys.stderr)
         return FAILED
+
+
+def _flush() -> None:
+    """Writes what is left of standard output. Where its reader has seen enough, that and what follows goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(arguments: list[str]) -> int:

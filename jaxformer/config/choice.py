@@ -4,7 +4,7 @@ import ast
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, get_args, get_type_hints
 
 from jaxformer.config.errors import UserError
@@ -81,14 +81,10 @@ def choose(config: Any, arguments: list[str]) -> tuple[Any, list[str]]:
     """
     left: list[str] = []
     plain: dict[str, str] = {}
-    rest = list(reversed(arguments))
-    while rest:
-        option, value = _option(rest.pop())
+    for option, value in options(arguments):
         if option is None:
             left.append(value)
             continue
-        if value is None and rest and not rest[-1].startswith("--"):
-            value = rest.pop()
         path, known = option.replace("-", "_"), dict(fields(config))
         if path not in known:
             left += [f"--{option}"] if value is None else [f"--{option}", value]
@@ -102,6 +98,16 @@ def choose(config: Any, arguments: list[str]) -> tuple[Any, list[str]]:
         else:
             plain[path] = value
     return _with_plain(config, plain), left
+
+
+def options(arguments: Sequence[str]) -> Iterator[tuple[str | None, Any]]:
+    """The name of each option and its value, None where it has none; (None, argument) for what is no option."""
+    rest = list(reversed(arguments))
+    while rest:
+        name, value = _option(rest.pop())
+        if name is not None and value is None and rest and not rest[-1].startswith("--"):
+            value = rest.pop()
+        yield name, value
 
 
 def _option(argument: str) -> tuple[str | None, Any]:

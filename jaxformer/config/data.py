@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from jaxformer.config.ranges import at_least
+
 SMALLEST_VOCABULARY = 256 + 3
 """Every byte, and the three marks for padding, beginning and end."""
 
@@ -38,6 +40,4 @@ class Batching:
     """Longest sentence kept, in tokens with its end mark; longer pairs are dropped and counted."""
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "buckets", "max_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        at_least(self, 1, "tokens", "buckets", "max_length")

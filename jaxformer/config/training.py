@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from jaxformer.config.ranges import at_least, below_one, fraction, positive
+
 
 @dataclass(frozen=True)
 class Noam:
@@ -10,6 +12,10 @@ class Noam:
     warmup: int = 4000
     """Steps to the highest rate."""
     factor: float = 1.0
+
+    def __post_init__(self):
+        at_least(self, 1, "warmup")
+        positive(self, "factor")
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,11 @@ class Cosine:
     """Steps to the highest rate; never more than a tenth of the run."""
     floor: float = 0.0
     """Last rate, as a fraction of the peak."""
+
+    def __post_init__(self):
+        positive(self, "peak")
+        at_least(self, 1, "warmup")
+        fraction(self, "floor")
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,11 @@ class Wsd:
     decay: float = 0.2
     """Part of the run that decays."""
 
+    def __post_init__(self):
+        positive(self, "peak")
+        at_least(self, 1, "warmup")
+        fraction(self, "decay")
+
 
 Schedule = Noam | Cosine | Wsd
 
@@ -47,6 +63,10 @@ class Adam:
     beta2: float = 0.98
     epsilon: float = 1e-9
 
+    def __post_init__(self):
+        below_one(self, "beta1", "beta2")
+        positive(self, "epsilon")
+
 
 @dataclass(frozen=True)
 class AdamW:
@@ -56,6 +76,11 @@ class AdamW:
     beta2: float = 0.98
     epsilon: float = 1e-9
     weight_decay: float = 0.01
+
+    def __post_init__(self):
+        below_one(self, "beta1", "beta2")
+        positive(self, "epsilon")
+        at_least(self, 0, "weight_decay")
 
 
 Optimizer = Adam | AdamW
@@ -93,10 +118,8 @@ class OptimizationConfig:
     average: Average = NoAverage()
 
     def __post_init__(self):
-        if self.accumulate < 1:
-            raise ValueError(f"accumulate must be at least 1, got {self.accumulate}")
-        if self.clip <= 0:
-            raise ValueError(f"clip must be positive, got {self.clip}")
+        positive(self, "clip")
+        at_least(self, 1, "accumulate")
 
 
 @dataclass(frozen=True)
@@ -109,3 +132,11 @@ class MeshConfig:
     """Parts that every weight and optimizer state is kept in, each copy also on its part of the batch."""
     tensor: int = 1
     """Parts that heads and hidden units are split in."""
+
+    def __post_init__(self):
+        sizes = (self.data, self.fsdp, self.tensor)
+        if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
+            raise ValueError(
+                "mesh sizes must be at least 1, and one of them may be -1 for all that is left; "
+                f"got data={self.data}, fsdp={self.fsdp}, tensor={self.tensor}"
+            )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from jaxformer.config.data import Batching, Bpe
 from jaxformer.config.model import Seq2SeqConfig
 from jaxformer.config.presets import preset
+from jaxformer.config.ranges import at_least, below_one
 from jaxformer.config.training import Cosine, MeshConfig, OptimizationConfig
 
 
@@ -20,9 +21,8 @@ class SearchConfig:
     """Most tokens of a translation; one that is not finished by then is cut."""
 
     def __post_init__(self):
-        for name in ("beams", "length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {name}={getattr(self, name)}")
+        at_least(self, 1, "beams", "length")
+        at_least(self, 0, "alpha")
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,8 @@ class WatchConfig:
     """Steps between progress lines where there is no terminal."""
 
     def __post_init__(self):
-        for name in ("validate_every", "sentences", "keep", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {name}={getattr(self, name)}")
-        if self.patience < 0:
-            raise ValueError(f"patience must not be negative, got patience={self.patience}")
+        at_least(self, 1, "validate_every", "sentences", "keep", "log_every")
+        at_least(self, 0, "patience")
 
 
 @dataclass(frozen=True)
@@ -78,10 +75,6 @@ class TranslateConfig:
     mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self):
-        for name in ("steps", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {name}={getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got seed={self.seed}")
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing must lie in [0, 1), got smoothing={self.smoothing}")
+        at_least(self, 1, "steps", "checkpoint_every")
+        at_least(self, 0, "seed", "z_loss")
+        below_one(self, "smoothing")

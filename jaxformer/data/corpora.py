@@ -1,6 +1,6 @@
 """Parallel corpora: pairs of a sentence and its translation, from a folder, the `datasets` library, or built in."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -89,39 +89,51 @@ def load_corpus(spec: str, source: str, target: str) -> ParallelCorpus:
 
     Raises UserError for anything that is missing, empty or malformed.
     """
+    read = _reader(spec, source, target)
+    return ParallelCorpus(source, target, **{name: read(name) for name in SPLITS})
+
+
+def load_split(spec: str, source: str, target: str, name: str) -> Split:
+    """One split, "train", "valid" or "test", of the corpus that `spec` names; the others need not be there.
+
+    Arguments and errors as in `load_corpus`.
+    """
+    return _reader(spec, source, target)(name)
+
+
+Reader = Callable[[str], Split]
+"""The name of a split → its pairs."""
+
+
+def _reader(spec: str, source: str, target: str) -> Reader:
     if source == target:
         raise UserError(f"source and target must be two languages, got {source!r} for both")
     if spec == "builtin":
-        splits = _builtin(source, target)
-    elif spec.startswith("hf:"):
-        splits = _from_hub(spec, source, target)
-    else:
-        splits = _from_folder(spec, source, target)
-    return ParallelCorpus(source, target, **splits)
+        return _builtin(source, target)
+    if spec.startswith("hf:"):
+        return _from_hub(spec, source, target)
+    return _from_folder(spec, source, target)
 
 
-def _builtin(source: str, target: str) -> dict[str, Split]:
+def _builtin(source: str, target: str) -> Reader:
     if {source, target} != {"en", "zh"}:
         raise UserError(f"the built-in corpus is between en and zh, got source {source!r} and target {target!r}")
     from jaxformer.data.english_chinese import english_chinese
 
     examples = english_chinese()
     forward = source == "en"
-    return {
-        name: Split(
-            tuple(Pair(e.source, e.target) if forward else Pair(e.target, e.source) for e in getattr(examples, name))
-        )
-        for name in SPLITS
-    }
+    return lambda name: Split(
+        tuple(Pair(e.source, e.target) if forward else Pair(e.target, e.source) for e in getattr(examples, name))
+    )
 
 
-def _from_folder(spec: str, source: str, target: str) -> dict[str, Split]:
+def _from_folder(spec: str, source: str, target: str) -> Reader:
     folder = Path(spec).expanduser()
     if not folder.exists():
         raise UserError(f"no folder {spec}; a corpus is builtin, hf:NAME, or a folder with train, valid and test")
     if not folder.is_dir():
         raise UserError(f"{spec} is a file; a corpus is the folder that holds train, valid and test")
-    return {name: _without_blanks(name, _read_split(folder, name, source, target)) for name in SPLITS}
+    return lambda name: _without_blanks(name, _read_split(folder, name, source, target))
 
 
 class _Table(NamedTuple):
@@ -218,9 +230,9 @@ def _read_aligned(left: Path, right: Path) -> _Table:
     return _Table(pairs, (f"{left}, line", f"{right}, line"))
 
 
-def _from_hub(spec: str, source: str, target: str) -> dict[str, Split]:
+def _from_hub(spec: str, source: str, target: str) -> Reader:
     loaded = load_hub(spec)
-    return {split: _without_blanks(split, _hub_table(spec, loaded, split, source, target)) for split in SPLITS}
+    return lambda name: _without_blanks(name, _hub_table(spec, loaded, name, source, target))
 
 
 def _hub_table(

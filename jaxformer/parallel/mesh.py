@@ -31,13 +31,11 @@ AXES = ("data", "fsdp", "tensor")
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """The devices, all that JAX sees unless given, as a mesh with the axes `AXES`.
 
-    Raises UserError where the sizes do not multiply to the number of devices. One size may be -1: what is left.
+    Raises UserError where the sizes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     sizes = [config.data, config.fsdp, config.tensor]
     asked = ", ".join(f"{name}={size}" for name, size in zip(AXES, sizes, strict=True))
-    if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
-        raise UserError(f"mesh sizes must be at least 1, and one of them may be -1 for all that is left; got {asked}")
     known = math.prod(size for size in sizes if size != -1)
     if -1 in sizes and len(devices) % known == 0:
         sizes[sizes.index(-1)] = len(devices) // known

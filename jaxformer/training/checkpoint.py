@@ -47,7 +47,7 @@ class Checkpoints:
     """The checkpoints of one run folder. Saving goes on in the background; close it, or use it in a `with`."""
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
-        self._best = _Best()
+        self._best, self._keep = _Best(), keep
         options = ocp.CheckpointManagerOptions(preservation_policy=AnyPreservationPolicy([LatestN(keep), self._best]))
         self._folder = folder
         # Named here, so that what a checkpoint holds can be looked at before anything is restored.
@@ -124,8 +124,11 @@ class Checkpoints:
         return restored["average"] if averaged else restored["params"]
 
     def mean_params(self, abstract: Any, averaged: bool, count: int) -> Any:
-        """The mean of the parameters of the last `count` checkpoints (Vaswani et al. 2017, §6.1)."""
-        steps = self.steps[-count:]
+        """The mean of the parameters of the last `count` checkpoints (Vaswani et al. 2017, §6.1).
+
+        The best one, which is kept besides the newest and may be far older, counts only where it is one of the newest.
+        """
+        steps = self.steps[-self._keep :][-count:]
         if len(steps) < count:
             raise UserError(
                 f"cannot average {count} checkpoints, {self._folder} holds {len(steps)}; train with watch.keep={count}"

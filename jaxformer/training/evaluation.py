@@ -1,6 +1,7 @@
 """Translating and scoring held-out text."""
 
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Any
 
 import flax.linen as nn
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxformer.config.translate import SearchConfig
-from jaxformer.data.batches import IndexedPairs, source_batches
+from jaxformer.data.batches import IndexedPairs, IndexedSources, source_batches
 from jaxformer.decoding.beam import beam
 from jaxformer.decoding.greedy import greedy
 from jaxformer.objectives import Objective, Total
@@ -29,16 +30,23 @@ class Translator:
 
     def __call__(self, params: Any, texts: Sequence[str]) -> list[str]:
         """The translation of every text, in order; that of a blank text is empty."""
-        t = self._tokenizer
-        batches = source_batches(t.encode_batch(texts), BOUNDS, POSITIONS, pad=t.pad, eos=t.eos, vocabulary=t.size)
-        translations = [""] * len(texts)
-        blank = {index for index, text in enumerate(texts) if not text.strip()}
-        for indices_B, source_BS in batches:
+        return [self._tokenizer.decode(ids) for ids in self.tokens(params, texts)]
+
+    def tokens(self, params: Any, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of every translation as they were generated, without the end mark."""
+        eos = self._tokenizer.eos
+        translations: list[list[int]] = [[] for _ in texts]
+        for indices_B, source_BS in self.batches(texts):
             tokens_BT = np.asarray(self._decode(params, source_BS))
             for index, tokens_T in zip(indices_B, tokens_BT, strict=True):
-                if index >= 0 and index not in blank:
-                    translations[index] = t.decode(tokens_T.tolist())
+                if index >= 0 and texts[int(index)].strip():
+                    translations[index] = list(takewhile(lambda token: token != eos, tokens_T.tolist()))
         return translations
+
+    def batches(self, texts: Sequence[str]) -> list[IndexedSources]:
+        """The texts as the model reads them."""
+        t = self._tokenizer
+        return source_batches(t.encode_batch(texts), BOUNDS, POSITIONS, pad=t.pad, eos=t.eos, vocabulary=t.size)
 
     def _decode(self, params: Any, source_BS: np.ndarray) -> jax.Array:
         t, s = self._tokenizer, self._search

@@ -1,8 +1,10 @@
 """The loop around the step: batches in, records and checkpoints out, until the run is done or told to stop."""
 
+import contextlib
+import math
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Protocol
@@ -23,6 +25,18 @@ class Interrupted(Exception):
     def __init__(self, step: int) -> None:
         super().__init__(f"interrupted after step {step}, which is saved")
         self.step = step
+
+
+class Diverged(Exception):
+    """A number of a step is no longer finite. Neither that step nor a later one is recorded or saved."""
+
+    def __init__(self, step: int, name: str, value: float, saved: int | None) -> None:
+        """`saved` is the step of the newest checkpoint, None where there is none."""
+        kept = "there is no checkpoint" if saved is None else f"the last checkpoint is of step {saved}"
+        super().__init__(
+            f"{name} is {value} at step {step}, {kept}; start another run with a lower learning rate, a longer "
+            "warm-up or a smaller clip"
+        )
 
 
 @dataclass(frozen=True)
@@ -47,12 +61,12 @@ class Task(Protocol):
 
 
 class StopRequest:
-    """Ctrl-C or SIGTERM, noticed between two steps. A second one interrupts at once."""
+    """Ctrl-C or SIGTERM, or another reason to stop, noticed between two steps. A second signal interrupts at once."""
 
     _signals = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self._signalled = False
 
     def __enter__(self) -> "StopRequest":
         # Python delivers signals to the main thread alone, and lets no other one set a handler.
@@ -67,9 +81,78 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self._signalled:
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked = self._signalled = True
+
+
+class _Audience:
+    """Shows progress while anybody reads it. A reader who leaves, as `| head` does, asks the run to stop."""
+
+    def __init__(self, display: Display, stop: StopRequest) -> None:
+        self._display, self._stop = display, stop
+
+    def step(self, step: int, text: str) -> None:
+        self._show(self._display.step, step, text)
+
+    def line(self, text: str) -> None:
+        self._show(self._display.line, text)
+
+    def _show(self, show: Callable[..., None], *what: Any) -> None:
+        try:
+            show(*what)
+        except BrokenPipeError:
+            self._stop.asked = True
+
+
+class _Records:
+    """The record of each step, read from the device one step late, so that it always has the next one to work on.
+
+    Used in a `with`, it leaves out no step that was taken, however that ends.
+    """
+
+    def __init__(self, journal: Journal, audience: _Audience, speed: Speed, checkpoints: Checkpoints) -> None:
+        self._journal, self._audience, self._speed, self._checkpoints = journal, audience, speed, checkpoints
+        self._step = 0
+        self._metrics: Metrics | None = None
+        self._values: dict[str, float] = {}
+
+    def __enter__(self) -> "_Records":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        # A step that was read already was about to be validated: without that its record would not be whole.
+        if self._metrics is not None:
+            self.write()
+
+    def take(self, step: int, metrics: Metrics) -> None:
+        """A step was dispatched; what the one before it gave is written down."""
+        self.write()
+        self._step, self._metrics = step, metrics
+
+    def read(self) -> None:
+        """Wait for the step and show how it went. Raises Diverged where a number is not finite."""
+        if self._metrics is not None:
+            values = {name: float(value) for name, value in jax.device_get(self._metrics).items()}
+            self._metrics = None
+            self.add(values)
+            self._speed.step(values["tokens"])
+            self._audience.step(self._step, f"loss {values['loss']:.4f}  {self._speed}")
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Further numbers of the step. Raises Diverged where one is not finite."""
+        for name, value in values.items():
+            if not math.isfinite(value):
+                self._values = {}
+                raise Diverged(self._step, name, value, max(self._checkpoints.steps, default=None))
+        self._values |= values
+
+    def write(self) -> None:
+        """Write the step down, once."""
+        self.read()
+        if self._values:
+            values, self._values = self._values, {}
+            self._journal.write(self._step, values)
 
 
 def fit(
@@ -90,38 +173,38 @@ def fit(
     `checkpoint_every` steps.
 
     Ends early when patience runs out, at once where it had run out before. Raises Interrupted, with everything saved,
-    on Ctrl-C or SIGTERM. The state given is consumed.
+    on Ctrl-C or SIGTERM, and when nobody reads the display any more; Diverged at the first number that is not finite,
+    before it is saved. The state given is consumed.
     """
     start = int(state.step)
     until = start if _out_of_patience(progress, watch) else until
     stream = prefetch(task.batches, progress.next_batch)
-    with StopRequest() as stop:
-        for done, batch in zip(range(start + 1, until + 1), stream, strict=False):
-            state, metrics = task.step(state, task.place(batch))
-            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            speed.step(values["tokens"])
-            display.step(done, f"loss {values['loss']:.4f}  {speed}")
-            progress = replace(progress, next_batch=progress.next_batch + 1)
+    with StopRequest() as stop, contextlib.closing(stream):
+        audience = _Audience(display, stop)
+        with _Records(journal, audience, speed, checkpoints) as records:
+            for done, batch in zip(range(start + 1, until + 1), stream, strict=False):
+                state, metrics = task.step(state, task.place(batch))
+                progress = replace(progress, next_batch=progress.next_batch + 1)
+                records.take(done, metrics)
 
-            if done % watch.validate_every == 0 or done == steps:
-                validation = task.validate(done, state.best_params)
-                values |= validation.metrics
-                display.line(f"step {done}: {validation.summary}")
-                progress = _judged(progress, done, validation.score)
-                speed.skip()
-            journal.write(done, values)
-            ended = _out_of_patience(progress, watch)
-            if progress.best_step == done or stop.asked or ended or done % checkpoint_every == 0 or done == until:
-                checkpoints.save(state, progress)
-            if ended:
-                display.line(
-                    f"no better score in {watch.patience} validations, the best was at step {progress.best_step}"
-                )
-                break
-            if stop.asked and done < until:
-                stream.close()
-                raise Interrupted(done)
-    stream.close()
+                if done % watch.validate_every == 0 or done == steps:
+                    records.read()
+                    validation = task.validate(done, state.best_params)
+                    audience.line(f"step {done}: {validation.summary}")
+                    records.add(validation.metrics)
+                    progress = _judged(progress, done, validation.score)
+                    speed.skip()
+                ended, stopped = _out_of_patience(progress, watch), stop.asked
+                if progress.best_step == done or stopped or ended or done % checkpoint_every == 0 or done == until:
+                    records.write()
+                    checkpoints.save(state, progress)
+                if ended:
+                    audience.line(
+                        f"no better score in {watch.patience} validations, the best was at step {progress.best_step}"
+                    )
+                    break
+                if stopped and done < until:
+                    raise Interrupted(done)
     return state, progress
 
 

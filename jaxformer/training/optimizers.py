@@ -68,10 +68,14 @@ def _(config: AdamW, rate: optax.Schedule) -> optax.GradientTransformation:
 
 
 def decayed_leaves(params: Any) -> Any:
-    """True for each weight matrix; False for biases, scales and tables of embeddings, which decay would only shrink."""
+    """True for each weight matrix; False for biases, scales and tables of embeddings, which decay would only shrink.
+
+    The parameters may lie in Flax's boxes.
+    """
 
     def is_matrix(path: Any, leaf: Any) -> bool:
-        name = path[-1].key
+        # A box adds an entry of its own after the parameter's name.
+        name = next(entry.key for entry in reversed(path) if isinstance(entry, jax.tree_util.DictKey))
         return not (name.endswith("bias") or name in ("scale", "table", "position"))
 
     return jax.tree_util.tree_map_with_path(is_matrix, params)

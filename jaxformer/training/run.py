@@ -1,10 +1,13 @@
 """A run folder: everything that is needed to go on with a run, to repeat it, and to look at it."""
 
+import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from jaxformer.config.errors import UserError
 from jaxformer.config.io import difference, from_json, to_json
@@ -20,31 +23,53 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def holds(self, config: Any) -> bool:
+    def holds(self, config: Any, *free: str) -> bool:
         """Whether this run is there already; False where it may begin. Writes nothing.
 
-        Raises UserError where the folder holds a run with another configuration, or something else than a run.
+        Raises UserError where the folder holds a run with another configuration, or something else than a run. The
+        fields named in `free` may differ.
         """
         if self.config_path.exists():
-            changes = difference(self.config(type(config)), config)
+            there = replace(self.config(type(config)), **{name: getattr(config, name) for name in free})
+            changes = difference(there, config)
             if changes:
                 raise UserError(
                     f"{self.path} holds a run with another configuration: {'; '.join(changes)}; "
                     "choose another --out, or repeat the options it was started with"
                 )
             return True
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (not self.path.is_dir() or set(self.path.iterdir()) - {self._lock_path}):
             raise UserError(f"{self.path} exists and is not a run folder; choose another --out")
         return False
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes the folder, and keeps it to this process until the `with` is left or the process ends, however it does.
+
+        Raises UserError where another process has it, or where it cannot be made. Where the system has no such locks,
+        nothing is kept.
+        """
+        with self._making():
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = self._lock_path.open("a")
+        with file:
+            if not _lock(file):
+                raise UserError(
+                    f"{self.path} is in use by another process that trains there; wait for it, stop it, or choose "
+                    "another --out"
+                )
+            yield
+
     def begin(self, config: Any, env: dict[str, Any]) -> None:
         """Make the folder of a new run. Raises UserError where that cannot be done."""
-        try:
+        with self._making():
             self.path.mkdir(parents=True, exist_ok=True)
-            write_whole(self.config_path, json.dumps(to_json(config), indent=2, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be made: {error.strerror}; choose another --out") from None
+            self.keep_config(config)
         write_whole(self.path / "env.json", json.dumps(env, indent=2) + "\n")
+
+    def keep_config(self, config: Any) -> None:
+        """Write the configuration of the run."""
+        write_whole(self.config_path, json.dumps(to_json(config), indent=2, ensure_ascii=False) + "\n")
 
     def keep_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Write the tokenizer of the run."""
@@ -66,6 +91,17 @@ class RunFolder:
             return from_json(cls, data)
         except UserError as error:
             raise UserError(f"{self.config_path}: {error}") from None
+
+    @contextlib.contextmanager
+    def _making(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be made: {error.strerror}; choose another --out") from None
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path / ".lock"
 
     @property
     def config_path(self) -> Path:
@@ -100,6 +136,21 @@ class RunFolder:
         if self.metrics_path.exists():
             lines = self.metrics_path.read_text(encoding="utf-8").splitlines()
             write_whole(self.metrics_path, "".join(f"{line}\n" for line in lines if _step_of(line) <= step))
+
+
+def _lock(file: TextIO) -> bool:
+    """False where another process has locked the file. The lock goes with the file when it is closed."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
 
 
 def _step_of(line: str) -> float:

@@ -232,9 +232,11 @@ def test_no_run(tmp_path, capsys):
 
 def test_a_run_without_a_checkpoint(copy, capsys):
     shutil.rmtree(copy / "checkpoints")
-    (copy / "checkpoints").mkdir()
-    line = refused(capsys, copy, "translate", str(copy), "one")
-    assert line == f"{copy} has no checkpoint yet; go on with it: jaxformer train translate --out {copy}"
+    for there in (False, True):
+        if there:
+            (copy / "checkpoints").mkdir()
+        line = refused(capsys, copy, "translate", str(copy), "one")
+        assert line == f"{copy} has no checkpoint yet; go on with it: jaxformer train translate --out {copy}"
 
 
 def test_more_checkpoints_than_there_are(trained, capsys):
@@ -245,4 +247,4 @@ def test_more_checkpoints_than_there_are(trained, capsys):
 def test_a_corpus_of_other_languages_for_an_evaluation(trained, tmp_path, capsys):
     (tmp_path / "test.en-fr.tsv").write_text("one\tun\n")
     line = refused(capsys, trained.out, "evaluate", str(trained.out), "--data", str(tmp_path))
-    assert line.startswith(f"{tmp_path} has no train split; it needs NAME.tsv")
+    assert line == f"{tmp_path} has no de for the test split; languages there: en, fr"

@@ -1,6 +1,8 @@
 """However a run is broken off, going on with it gives the run without a break, to the last bit."""
 
 import shlex
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -8,7 +10,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from jaxformer.training.checkpoint import Checkpoints
-from tests.cli.toy import EPOCH, SIGNALLED, STEPS, contents, process, read_metrics, training
+from tests.cli.toy import EPOCH, ROOT, SIGNALLED, START, STEPS, contents, process, read_metrics, training
 
 
 def lasting(folder):
@@ -66,9 +68,10 @@ def test_a_run_that_is_interrupted_stopped_and_killed_is_the_same_run(trained, t
 
     stopped = signalled("SIGKILL", 43, out / "checkpoints" / "40", arguments)
     assert stopped.returncode == -9
-    assert [row["step"] for row in read_metrics(out / "metrics.jsonl")] == list(range(1, 44))
+    # A step is written down when the next one is on its way, which the 44th never was.
+    assert [row["step"] for row in read_metrics(out / "metrics.jsonl")] == list(range(1, 43))
     with (out / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write('{"step": 44, "accur')  # as if it had been killed while it wrote
+        file.write('{"step": 43, "accur')  # as if it had been killed while it wrote
 
     result = process(*arguments)
     assert result.returncode == 0, result.stderr
@@ -101,6 +104,21 @@ def test_with_default_settings_and_an_optimizing_compiler_20_steps_are_10_and_10
         assert a.steps == b.steps == [10, 20]
         assert a.progress(20) == b.progress(20) and a.progress(20).next_batch == 20
     jax.tree.map(np.testing.assert_array_equal, saved(halves, 20), saved(whole, 20))
+
+
+@pytest.mark.slow
+def test_a_reader_that_leaves_is_an_interruption(trained, tmp_path):
+    out, first = tmp_path / "run", "import itertools, sys; print(*itertools.islice(sys.stdin, 10), sep='')"
+    command = shlex.join([sys.executable, "-c", START, *training(trained.data, out, "watch.log_every=1")])
+    line = f"{command} 2>{tmp_path / 'err'} | {shlex.join([sys.executable, '-c', first])}; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 130 and "step 1/60 " in result.stdout
+    said = (tmp_path / "err").read_text()
+    step = int(said.removeprefix("\nsaved      step ").split()[0])
+    assert 2 <= step < STEPS and said.count("\n") == 2
+    assert [row["step"] for row in read_metrics(out / "metrics.jsonl")] == list(range(1, step + 1))
+    with Checkpoints(out / "checkpoints") as checkpoints:
+        assert checkpoints.steps[-1] == step
 
 
 @pytest.mark.slow

@@ -166,6 +166,24 @@ def test_the_run_s_own_test_is_evaluated_again(trained, said):
     assert contents(trained.out) == before
 
 
+def test_only_the_split_that_is_evaluated_need_be_there(trained, said, tmp_path):
+    (tmp_path / "test.en-de.tsv").write_text("one two\teins zwei\nfive\tfünf\n", encoding="utf-8")
+    result = json.loads(said("evaluate", str(trained.out), "--data", str(tmp_path), "--json"))
+    assert result["sentences"] == 2
+
+
+def test_attention_is_drawn_of_the_tokens_that_were_generated(trained, said, tmp_path, monkeypatch):
+    loaded = load(trained.out)
+    letters = [loaded.tokenizer.encode(letter)[0] for letter in "eins"]
+    assert len(loaded.tokenizer.encode("eins")) < len(letters)
+    monkeypatch.setattr(Translator, "tokens", lambda self, params, texts: [letters])
+    read = []
+    monkeypatch.setattr("jaxformer.recipes.translate.draw_attention", lambda path, maps, *rest: read.append(rest))
+    assert said("translate", str(trained.out), "one", "--attention", str(tmp_path / "a.png")) == "eins\n"
+    ((_, pieces, title),) = read
+    assert (pieces, title) == (["e", "i", "n", "s", "<eos>"], "one → eins")
+
+
 def test_the_search_may_be_another_than_the_run_s(trained, said, monkeypatch):
     searches = []
     monkeypatch.setattr(Translator, "__init__", lambda self, model, tokenizer, search: searches.append(search))

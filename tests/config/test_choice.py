@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxformer.config.blocks import PostNorm
-from jaxformer.config.choice import alternatives, choose, fields, parse_choice, replace_at
+from jaxformer.config.choice import alternatives, choose, fields, options, parse_choice, replace_at
 from jaxformer.config.data import Batching, Bpe
 from jaxformer.config.errors import UserError
 from jaxformer.config.model import (
@@ -32,15 +32,16 @@ pytestmark = pytest.mark.smoke
 
 START = TranslateConfig()
 
-numbers = st.floats(allow_nan=False, allow_infinity=False)
+positives = st.floats(0, exclude_min=True, allow_infinity=False)
 counts = st.integers(min_value=1)
+parts = st.floats(0, 1)
 rates = st.floats(0, 1, exclude_max=True)
 names = st.text(st.characters(codec="utf-8"))
-schedules = st.builds(Noam, counts, numbers) | st.builds(Cosine, numbers, counts, numbers)
-schedules |= st.builds(Wsd, numbers, counts, numbers)
-optimizers = st.builds(Adam, numbers, numbers, numbers) | st.builds(AdamW, numbers, numbers, numbers, numbers)
+schedules = st.builds(Noam, counts, positives) | st.builds(Cosine, positives, counts, parts)
+schedules |= st.builds(Wsd, positives, counts, parts)
+optimizers = st.builds(Adam, rates, rates, positives) | st.builds(AdamW, rates, rates, positives, positives)
 averages = st.builds(NoAverage) | st.builds(Ema, st.floats(0, 1, exclude_min=True, exclude_max=True))
-positions = st.builds(Sinusoidal, numbers) | st.builds(Learned, counts) | st.builds(NoPosition)
+positions = st.builds(Sinusoidal, positives) | st.builds(Learned, counts) | st.builds(NoPosition)
 layers = st.builds(Layers, st.booleans(), st.booleans())
 transformers = st.builds(
     TransformerConfig,
@@ -153,6 +154,14 @@ def test_what_is_no_field_is_left_with_its_value():
     config, left = choose(START, arguments)
     assert config == replace(START, seed=3)
     assert left == ["--out", "a=b", "word", "-h", "--until", "7", "--help", "/path=x/y"]
+
+
+def test_options_are_read_in_every_spelling_whether_they_name_a_field_or_not():
+    arguments = ["--out", "a=b", "word", "-h", "seed=3", "--until=7", "--help", "--model", "x", "/path=x/y", "--last"]
+    assert list(options(arguments)) == [
+        *(("out", "a=b"), (None, "word"), (None, "-h"), ("seed", "3"), ("until", "7"), ("help", None), ("model", "x")),
+        *((None, "/path=x/y"), ("last", None)),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_ids_outside_the_vocabulary(outside):
 
 @pytest.mark.parametrize("name", ["tokens", "buckets", "max_length"])
 def test_settings_below_one_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got {name}=0"):
         Batching(**{name: 0})
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jaxformer.config.errors import UserError
-from jaxformer.data.corpora import Pair, ParallelCorpus, Split, load_corpus
+from jaxformer.data.corpora import Pair, ParallelCorpus, Split, load_corpus, load_split
 
 PAIRS = {
     "train": [("a dog", "ein Hund"), ("a cat", "eine Katze")],
@@ -54,6 +54,16 @@ def test_the_layouts_say_the_same(tmp_path):
     assert all(content(corpus) == PAIRS for corpus in loaded)
     for folder in folders[1:]:
         assert content(load_corpus(str(folder), "de", "en"), flipped=True) == PAIRS
+
+
+def test_one_split_is_read_without_the_others(tmp_path):
+    write_aligned(tmp_path, {"test": PAIRS["test"]})
+    assert [tuple(pair) for pair in load_split(str(tmp_path), "en", "de", "test")] == PAIRS["test"]
+    assert [tuple(pair)[::-1] for pair in load_split(str(tmp_path), "de", "en", "test")] == PAIRS["test"]
+    with pytest.raises(UserError, match=r"has no train split; it needs NAME\.tsv"):
+        load_split(str(tmp_path), "en", "de", "train")
+    with pytest.raises(UserError, match="source and target must be two languages, got 'en' for both"):
+        load_split(str(tmp_path), "en", "en", "test")
 
 
 @pytest.mark.parametrize("name", ["val", "dev", "validation"])
@@ -226,6 +236,8 @@ def test_rows_of_the_datasets_library(hub, nested):
     assert content(load_corpus("hf:someone/pairs:de-en", "en", "de")) == PAIRS
     assert content(load_corpus("hf:pairs", "de", "en"), flipped=True) == PAIRS
     assert hub.asked == [("someone/pairs", "de-en"), ("pairs", None)]
+    del hub.answer["train"]
+    assert [tuple(pair) for pair in load_split("hf:pairs", "en", "de", "test")] == PAIRS["test"]
 
 
 def test_bad_input_from_the_datasets_library(hub):

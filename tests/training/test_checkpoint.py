@@ -163,6 +163,19 @@ def test_the_last_checkpoints_are_averaged(tmp_path, average):
     chex.assert_trees_all_close(mean["params"]["a"], expected["params"]["a"].astype(np.float32), rtol=1e-6)
 
 
+@pytest.mark.parametrize("best", [1, 4, 5])
+def test_a_best_checkpoint_is_averaged_only_where_it_is_among_the_newest(tmp_path, best):
+    states = {step: at(random_state(step, NoAverage()), step) for step in (1, 2, 3, 4, 5)}
+    progress = replace(PROGRESS, best_step=best)
+    with saved(tmp_path, *states.values(), progress=progress, keep=2) as checkpoints:
+        assert checkpoints.steps == sorted({best, 4, 5})
+        averaged = checkpoints.mean_params(abstract(states[1].params), False, 2)
+        with pytest.raises(UserError, match=r"cannot average 3 checkpoints, .* holds 2; train with watch\.keep=3"):
+            checkpoints.mean_params(abstract(states[1].params), False, 3)
+    a, b = (np.asarray(states[step].params["params"]["a"], np.float64) for step in (4, 5))
+    np.testing.assert_allclose(averaged["params"]["a"], (a + b) / 2, rtol=1e-6, atol=1e-7)
+
+
 def narrower(state):
     return abstract(random_state(1, NoAverage(), rows=6))
 

@@ -52,6 +52,21 @@ def test_nothing_is_translated_to_nothing():
     assert Echo()({}, []) == []
 
 
+class Speller(Translator):
+    """Spells "two" letter by letter, which its tokenizer would not, then ends and goes on nevertheless."""
+
+    def _decode(self, params, source_BS):
+        letters = [BPE.encode(letter)[0] for letter in "two"]
+        return jnp.tile(jnp.array([*letters, BPE.eos, BPE.pad, letters[0]]), (source_BS.shape[0], 1))
+
+
+def test_tokens_are_those_that_were_generated_up_to_the_end_mark():
+    speller, letters = Speller(nn.Module(), BPE, SearchConfig()), [BPE.encode(letter)[0] for letter in "two"]
+    assert len(BPE.encode("two")) < 3
+    assert speller.tokens({}, ["one", " ", "three"]) == [letters, [], letters]
+    assert speller({}, ["one", " ", "three"]) == ["two", "", "two"]
+
+
 def test_a_loss_over_batches_is_the_loss_over_all():
     pairs = [(BPE.encode("one " * n), BPE.encode("two three " * (n % 3))) for n in range(17)]
 

@@ -1,5 +1,6 @@
 """The loop on a task without arrays: what is taken, looked at, saved and written down, and when it stops."""
 
+import math
 import os
 import signal
 import threading
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from jaxformer.config.translate import WatchConfig
 from jaxformer.training.checkpoint import Progress
 from jaxformer.training.journal import Speed
-from jaxformer.training.loop import Interrupted, StopRequest, Validation, fit
+from jaxformer.training.loop import Diverged, Interrupted, StopRequest, Validation, fit
 from jaxformer.training.state import TrainState
 
 pytestmark = pytest.mark.smoke
@@ -24,10 +25,10 @@ FIRST = Progress("data", 0)
 
 
 class Task:
-    """Parameters are the batches seen so far; validations score as they are told to."""
+    """Parameters are the batches seen so far; validations score, and losses are, as they are told to."""
 
-    def __init__(self, scores=None, before_step=lambda step: None):
-        self.scores, self.before_step = scores or {}, before_step
+    def __init__(self, scores=None, before_step=lambda step: None, losses=None):
+        self.scores, self.before_step, self.losses = scores or {}, before_step, losses or {}
         self.batches = [f"batch {index}" for index in range(99)]
 
     def place(self, batch):
@@ -36,7 +37,8 @@ class Task:
     def step(self, state, batch):
         self.before_step(int(state.step) + 1)
         seen = (*state.params, batch)
-        return state._replace(step=state.step + 1, params=seen), {"loss": jnp.float32(1 / len(seen)), "tokens": 7.0}
+        loss = self.losses.get(len(seen), jnp.float32(1 / len(seen)))
+        return state._replace(step=state.step + 1, params=seen), {"loss": loss, "tokens": 7.0}
 
     def validate(self, step, params):
         assert len(params) == step
@@ -49,6 +51,10 @@ class Record:
 
     def __init__(self):
         self.saved, self.rows, self.lines = {}, [], []
+
+    @property
+    def steps(self):
+        return sorted(self.saved)
 
     def save(self, state, progress):
         assert int(state.step) == progress.next_batch
@@ -194,3 +200,95 @@ def test_a_better_score_starts_patience_again():
     state = START._replace(step=jnp.int32(6), params=("",) * 6)
     record = run(Task({7: 5.0}), None, state, progress, until=7, patience=2)
     assert record.saved[7][1] == Progress("data", 7, best_score=5.0, best_step=7, validations_since_best=0)
+
+
+class Number:
+    """A loss on the device: says when it is waited for."""
+
+    def __init__(self, value, events):
+        self.value, self.events = value, events
+
+    def __float__(self):
+        self.events.append(f"read {self.value:.0f}")
+        return self.value
+
+
+def test_a_step_is_read_when_the_next_one_is_on_its_way_and_at_once_where_it_must_be():
+    events, record = [], Record()
+    record.write = lambda step, values: events.append(f"write {step}")
+    record.save = lambda state, progress: events.append(f"save {int(state.step)}")
+    losses = {step: Number(float(step), events) for step in range(1, 6)}
+    task = Task({3: 1.0}, before_step=lambda step: events.append(f"take {step}"), losses=losses)
+    task.validate = lambda step, params: events.append(f"validate {step}") or Validation({}, 1.0, "")
+    run(task, record, steps=5, until=4, validate_every=3)
+    assert events == [
+        *("take 1", "take 2", "read 1", "write 1", "take 3", "read 2", "write 2"),
+        *("read 3", "validate 3", "write 3", "save 3", "take 4", "read 4", "write 4", "save 4"),
+    ]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("step", [1, 5, 7, 10, 23], ids=lambda step: f"step {step}")
+def test_the_first_number_that_is_not_finite_ends_the_run_before_it_is_saved(step, value):
+    record = Record()
+    with pytest.raises(Diverged) as caught:
+        run(Task(losses={step: jnp.float32(value)}), record, checkpoint_every=3)
+    saved = max(range(0, step, 3))
+    kept = f"the last checkpoint is of step {max(saved, 7 if step > 7 else 0)}" if saved else "there is no checkpoint"
+    assert str(caught.value).startswith(f"loss is {value} at step {step}, {kept}; start another run with ")
+    assert [row["step"] for row in record.rows] == list(range(1, step)) and max(record.saved, default=0) < step
+
+
+def test_a_validation_that_is_not_finite_is_no_record_either():
+    record = Record()
+    with pytest.raises(Diverged, match=r"^valid_bleu is nan at step 14, the last checkpoint is of step 10; "):
+        run(Task({14: math.nan}), record)
+    assert [row["step"] for row in record.rows] == list(range(1, 14)) and sorted(record.saved) == [7, 10]
+
+
+@pytest.mark.parametrize("heard", [0, 3, 7], ids=lambda heard: f"{heard} lines heard")
+def test_a_display_that_nobody_reads_any_more_ends_the_run_with_everything_saved(heard):
+    class Pipe(Record):
+        def step(self, step, text):
+            self.line(text)
+
+        def line(self, text):
+            if len(self.lines) == heard:
+                raise BrokenPipeError
+            self.lines.append(text)
+
+    record = Pipe()
+    with pytest.raises(Interrupted) as caught:
+        run(Task(), record)
+    last = caught.value.step
+    assert heard <= last <= heard + 2 and max(record.saved) == last
+    assert [row["step"] for row in record.rows] == list(range(1, last + 1))
+    assert record.rows + run(Task(), None, *record.saved[last]).rows == run(Task()).rows
+
+
+def test_a_signal_after_the_reader_left_is_the_first_one():
+    with StopRequest() as stop:
+        stop.asked = True
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_fails_in_a_step_loses_no_record_of_the_ones_before():
+    record = Record()
+
+    def failing(step):
+        if step == 5:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        run(Task(before_step=failing), record)
+    assert record.rows == run(Task()).rows[:4]
+
+
+def test_what_fails_in_a_validation_leaves_no_half_record():
+    record, task = Record(), Task()
+    task.validate = lambda step, params: (_ for _ in ()).throw(MemoryError)
+    with pytest.raises(MemoryError):
+        run(task, record)
+    assert record.rows == run(Task()).rows[:6]

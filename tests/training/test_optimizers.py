@@ -1,5 +1,6 @@
 """Schedules against their formulas; optimizers, clipping and decay against torch's."""
 
+import flax.linen as nn
 import jax
 import numpy as np
 import optax
@@ -7,7 +8,7 @@ import pytest
 
 from jaxformer.config.training import Adam, AdamW, Cosine, Noam, OptimizationConfig, Wsd
 from jaxformer.training.optimizers import decayed_leaves, optimizer, scale, schedule
-from tests.laws.cases import MODELS, case
+from tests.laws.cases import MODELS, case, pairs
 from tests.parity.compare import assert_close, normal
 
 STEPS, WIDTH = 997, 11
@@ -92,6 +93,15 @@ def test_exactly_the_matrices_decay(config):
         "input", "hidden", "weight", "score", "score_state", "score_memory",
     }  # fmt: skip
     assert "table" in spared and decayed
+
+
+@pytest.mark.parametrize("config", MODELS)
+def test_the_same_leaves_decay_in_boxes_and_out_of_them(config):
+    """A recipe makes its optimizer's state from parameters that still say what their axes are."""
+    model = case(config).model
+    boxed = jax.eval_shape(model.init, jax.random.key(0), *pairs())
+    assert any(isinstance(leaf, nn.Partitioned) for leaf in jax.tree.leaves(boxed, is_leaf=nn.meta.is_axis_metadata))
+    assert nn.unbox(decayed_leaves(boxed)) == decayed_leaves(nn.unbox(boxed))
 
 
 def test_what_no_rule_knows_is_refused():

@@ -1,7 +1,10 @@
 """A run folder holds what a run needs, refuses what is not its run, and is never half written."""
 
+import errno
 import json
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from jaxformer.config.errors import UserError
 from jaxformer.config.translate import TranslateConfig
 from jaxformer.text.bpe import train_bpe
 from jaxformer.training.run import RunFolder, write_whole
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.smoke
 
@@ -55,13 +59,58 @@ def test_another_configuration_is_refused_with_the_difference(run):
     assert contents(run.path) == before
 
 
+def test_fields_that_are_free_may_differ_and_no_other(run):
+    assert run.holds(Config(12), "steps") and run.holds(Config(12, "e"), "steps", "name")
+    with pytest.raises(UserError, match=r"another configuration: name: é → e; choose another --out"):
+        run.holds(Config(12, "e"), "steps")
+    run.keep_config(Config(12))
+    assert run.config(Config) == Config(12)
+
+
+def test_a_folder_is_kept_to_one_until_that_is_left(tmp_path):
+    run, other = RunFolder(tmp_path / "deep" / "run"), RunFolder(tmp_path / "deep" / "run")
+    with run.locked():
+        assert not other.holds(Config()), "what another one begins is not yet a run"
+        with pytest.raises(UserError, match="is in use by another process that trains there; wait for it, stop it, or"):
+            other.locked().__enter__()
+    with other.locked():
+        other.begin(Config(), {})
+    assert run.holds(Config())
+
+
+def test_a_process_that_is_killed_keeps_no_folder(tmp_path):
+    code = "from jaxformer.training.run import RunFolder; from pathlib import Path; import time\n"
+    code += f"with RunFolder(Path({str(tmp_path)!r})).locked():\n    print('locked', flush=True)\n    time.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, text=True)
+    assert process.stdout and process.stdout.readline() == "locked\n"
+    with pytest.raises(UserError, match="is in use by another process"):
+        RunFolder(tmp_path).locked().__enter__()
+    process.kill()
+    process.communicate()
+    with RunFolder(tmp_path).locked():
+        pass
+
+
+@pytest.mark.parametrize("lacking", ["fcntl", "locks"])
+def test_without_locks_nothing_is_kept(tmp_path, monkeypatch, lacking):
+    fcntl = pytest.importorskip("fcntl")
+    if lacking == "fcntl":
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+    else:
+        monkeypatch.setattr(fcntl, "flock", lambda file, how: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks")))
+    with RunFolder(tmp_path).locked(), RunFolder(tmp_path).locked():
+        pass
+
+
 def test_a_file_or_a_foreign_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "file", tmp_path):
         with pytest.raises(UserError, match="exists and is not a run folder; choose another --out"):
             RunFolder(path).holds(Config())
-    with pytest.raises(UserError, match="cannot be made: Not a directory; choose another --out"):
-        RunFolder(tmp_path / "file" / "run").begin(Config(), {})
+    below = RunFolder(tmp_path / "file" / "run")
+    for write in (lambda: below.begin(Config(), {}), lambda: below.locked().__enter__()):
+        with pytest.raises(UserError, match="cannot be made: Not a directory; choose another --out"):
+            write()
     assert contents(tmp_path) == {(tmp_path / "file").relative_to(tmp_path): b"x"}
 
 

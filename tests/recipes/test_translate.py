@@ -1,0 +1,134 @@
+"""A whole toy run of the recipe, in this process and on all its devices: what it trains with, refuses and survives."""
+
+import json
+import math
+import re
+from dataclasses import replace
+from functools import partial
+
+import jax
+import pytest
+
+from jaxformer.cli import run as command
+from jaxformer.config.choice import choose
+from jaxformer.config.errors import UserError
+from jaxformer.config.training import Adam, AdamW, Cosine, Noam, OptimizationConfig, Wsd
+from jaxformer.config.translate import TranslateConfig, WatchConfig
+from jaxformer.recipes import translate
+from jaxformer.recipes.translate import load, train
+from jaxformer.training.checkpoint import Checkpoints
+from jaxformer.training.run import RunFolder
+from tests.cli.toy import read_metrics, training, write_corpus
+
+SMALL = ("model.width=8", "model.feed_forward=8", "optimization.average=NoAverage")
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("toy") / "corpus")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """The compiler is told not to try hard, which saves most of the time."""
+    monkeypatch.setattr(jax, "jit", partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0}))
+
+
+def small(data, *more) -> TranslateConfig:
+    return choose(TranslateConfig(), training(data, data, *SMALL, *more)[2:])[0]
+
+
+@pytest.mark.parametrize(
+    "optimizer, schedule",
+    [(Adam(), Noam(warmup=7)), (AdamW(), Cosine(peak=0.02)), (AdamW(weight_decay=0.3), Wsd(peak=0.02))],
+    ids=["Adam and Noam", "AdamW and Cosine", "AdamW and Wsd"],
+)
+def test_every_optimizer_and_schedule_trains_and_resumes(data, tmp_path, capsys, optimizer, schedule):
+    config = replace(small(data), optimization=OptimizationConfig(optimizer, schedule))
+    train(config, tmp_path / "run", until=2)
+    # What is looked at may change between two parts of a run, and is then what the folder says.
+    config = replace(config, watch=WatchConfig(validate_every=17, keep=5), checkpoint_every=19)
+    train(config, tmp_path / "run", until=3)
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert rows[0]["loss"] == pytest.approx(math.log(load(tmp_path / "run").tokenizer.size), rel=0.3)
+    assert len({row["loss"] for row in rows}) == 3 and RunFolder(tmp_path / "run").config(TranslateConfig) == config
+    with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
+        assert checkpoints.steps == [2, 3]
+
+
+def test_a_run_that_diverges_fails_in_one_line_and_keeps_what_was_good(data, tmp_path, capsys):
+    out = tmp_path / "run"
+    far = ("optimization.schedule.peak=1e30", "optimization.schedule.warmup=1")
+    code = command(training(data, out, *SMALL, *far, "checkpoint_every=1"))
+    printed, err = capsys.readouterr()
+    told = re.fullmatch(
+        r"jaxformer: (\w+) is (nan|inf) at step (\d+), (there is no checkpoint|the last checkpoint is of step (\d+)); "
+        r"start another run with a lower learning rate, .* \(the run is in (.*)\)\n",
+        err,
+    )
+    assert code == 1 and told and told[6] == str(out), err
+    assert "testing" not in printed and not (out / "test.json").exists()
+    last = int(told[3]) - 1
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, last + 1))
+    with Checkpoints(out / "checkpoints") as checkpoints:
+        assert max(checkpoints.steps, default=0) == last == int(told[5] or 0)
+
+
+def test_two_do_not_train_in_one_folder(data, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    monkeypatch.setattr(translate, "_train", lambda task, run, until: run.begin(task.config, {}))
+    with RunFolder(out).locked(), pytest.raises(UserError, match="is in use by another process"):
+        train(small(data), out)
+    assert [path.name for path in out.iterdir()] == [".lock"]
+    train(small(data), out)
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "config.json", "env.json"]
+
+
+@pytest.mark.parametrize(
+    "more, lengths",
+    [
+        (("model.position=Learned(length=15)",), "16 (search.length), 16 (batches to translate); raise"),
+        (("model.position=Learned(length=5)", "search.length=3"), "6 (train batches), 6 (valid batches), 16 (batches"),
+    ],
+)
+def test_learned_positions_that_do_not_reach_are_refused_before_anything_is_written(data, tmp_path, more, lengths):
+    with pytest.raises(UserError) as caught:
+        train(small(data, *more), tmp_path / "run")
+    length = more[0].removesuffix(")").rpartition("=")[2]
+    assert str(caught.value).startswith(
+        "model.position must reach to the end of every sentence, padding included, got "
+        f"length={length} for lengths of {lengths}"
+    )
+    assert str(caught.value).endswith("; raise model.position.length to at least 16")
+    assert not (tmp_path / "run").exists()
+
+
+def test_learned_positions_that_reach_are_not_refused(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(translate, "_train", lambda task, run, until: None)
+    train(small(data, "model.position=Learned(length=16)"), tmp_path / "run")
+
+
+def test_the_banner_counts_an_epoch_as_it_is(data, tmp_path, monkeypatch, capsys):
+    """Against every batch of an epoch, of several shapes that occur unequally often."""
+    seen = []
+    monkeypatch.setattr(translate, "_train", lambda task, run, until: seen.append((task, run)))
+    train(small(data, "batches.buckets=2", "batches.tokens=95"), tmp_path / "run")
+    ((task, run),) = seen
+    translate._banner(task, {"devices": []}, run.path, None)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("batches ")]
+    epoch = [task.batches[index] for index in range(task.batches.per_epoch)]
+    pad = task.tokenizer.pad
+    targets = sum((batch.target_BT[:, 1:] != pad).sum() for batch in epoch) / len(epoch)
+    positions = sum(batch.source_BS.size + batch.target_BT.size for batch in epoch) / len(epoch)
+    real = sum((side != pad).sum() for batch in epoch for side in batch) / len(epoch)
+    assert len({batch.source_BS.shape for batch in epoch}) == 2
+    assert line == (
+        f"batches    {targets:,.0f} target tokens a step, {positions:,.0f} positions on both sides, "
+        f"{real / positions:.0%} of them tokens, {len(epoch)} steps an epoch"
+    )
+
+
+def test_a_perplexity_beyond_all_floats_is_infinite():
+    assert translate._exp(1e3) == math.inf and translate._exp(2.0) == math.exp(2.0)
