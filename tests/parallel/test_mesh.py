@@ -179,7 +179,7 @@ def test_no_activation_travels_between_devices_that_share_the_batch(name, mesh_n
 
 def shard_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     def last(path: Any) -> str:
-        return "/".join(key.key for key in path[-3:])
+        return "/".join(key.key for key in path[-5:])
 
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {last(path): leaf.addressable_shards[0].data.shape for path, leaf in leaves}

@@ -1,0 +1,151 @@
+"""The command line: which words call which function, and what a process answers when it ends.
+
+jax takes longer to import than a person likes to wait for help, so each command imports what it runs when it runs.
+"""
+
+import difflib
+import os
+import runpy
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jaxformer.cli.options import FAILED, INTERRUPTED, USAGE
+from jaxformer.cli.pretrained import chat, embed, export, generate
+from jaxformer.cli.translation import evaluate, inspect, train_translate, translate
+from jaxformer.config.errors import UserError
+from jaxformer.config.presets import PRESETS
+
+
+def bench(arguments: Sequence[str]) -> int:
+    """`jaxformer bench`: runs a file of the repository's benchmarks folder, with the options that follow its name."""
+    folder = Path(__file__).resolve().parents[2] / "benchmarks"
+    files = [path for path in sorted(folder.glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
+    names = {path.stem.replace("_", "-"): path.stem for path in files}
+    if not names:
+        raise UserError(
+            f"no benchmarks in {folder}; they come with the repository: clone it and pip install -e . there"
+        )
+    if arguments[:1] in (["--help"], ["-h"]):
+        print(f"usage: jaxformer bench NAME [OPTIONS]     NAME is {' or '.join(names)}; NAME --help tells its options")
+        return 0
+    if not arguments or arguments[0] not in names:
+        given = arguments[0] if arguments else "nothing"
+        raise UserError(f"bench needs the name of a benchmark, got {given}; there are {', '.join(names)}")
+    sys.path.insert(0, str(folder.parent))
+    sys.argv = [f"jaxformer bench {arguments[0]}", *arguments[1:]]
+    runpy.run_module(f"benchmarks.{names[arguments[0]]}", run_name="__main__")
+    return 0
+
+
+Command = Callable[[Sequence[str]], int]
+
+COMMANDS: dict[tuple[str, ...], tuple[Command, str]] = {
+    ("train", "translate"): (train_translate, "train an encoder-decoder to translate"),
+    ("evaluate",): (evaluate, "BLEU and chrF of a run"),
+    ("translate",): (translate, "translate with a run"),
+    ("inspect",): (inspect, "parameters, work and memory of a preset or a run"),
+    ("generate",): (generate, "continue a text with a pretrained decoder"),
+    ("chat",): (chat, "talk with a pretrained decoder"),
+    ("embed",): (embed, "vectors of texts by a pretrained encoder"),
+    ("export",): (export, "write a pretrained model in the Hugging Face layout"),
+    ("bench",): (bench, "run a benchmark of the repository, such as attention-vs-rnn"),
+}
+
+
+def main() -> None:
+    """The `jaxformer` command."""
+    if sys.argv[1:2] in (["train"], ["bench"]) and "--help" not in sys.argv:
+        _prefer_huge_pages()
+    # Who stops a service wants what Ctrl-C does.
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command and returns its exit code: 0, 1 (the run failed), 2 (usage or input), 130 (interrupted)."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = _dispatch(arguments)
+        _flush()
+        return code
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"jaxformer: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _flush()
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        first = (str(error).strip() or "no message").splitlines()[0]
+        print(f"jaxformer: {type(error).__name__}: {first} (--debug shows where)", file=sys.stderr)
+        return FAILED
+
+
+def _flush() -> None:
+    """Writes what is left of standard output. Where its reader has seen enough, that and what follows goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _dispatch(arguments: list[str]) -> int:
+    for words, (command, _) in COMMANDS.items():
+        if tuple(arguments[: len(words)]) == words:
+            return command(arguments[len(words) :])
+    if not arguments or {"-h", "--help"} & set(arguments[:2]):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"jaxformer {version('jaxformer')}")
+        return 0
+    given = " ".join(arguments[:2])
+    names = [" ".join(words) for words in COMMANDS]
+    near = difflib.get_close_matches(given, names, n=1) or difflib.get_close_matches(arguments[0], names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(names)}"
+    raise UserError(f"no command {given!r}; {hint}")
+
+
+def _overview() -> str:
+    rows = [f"  {' '.join(words):<18} {line}" for words, (_, line) in COMMANDS.items()]
+    models = [f"  {name:<22} {preset.description}" for name, preset in PRESETS.items()]
+    return "\n".join(
+        [
+            "usage: jaxformer COMMAND [OPTIONS]     (jaxformer COMMAND --help tells more; --debug shows tracebacks)",
+            *("", "commands:", *rows),
+            *("", "models (--model NAME, jaxformer inspect NAME):", *models),
+        ]
+    )
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+TUNABLES = "GLIBC_TUNABLES"
+
+
+def _prefer_huge_pages() -> None:
+    """Starts this process over with glibc asking for huge pages, where it does not yet.
+
+    XLA on a CPU takes its temporaries from malloc and gives them back at every step, and the kernel then clears
+    thousands of small pages again; a training step was measured to take half the time with large ones. glibc reads the
+    setting only as a process begins.
+    """
+    setting = "glibc.malloc.hugetlb=1"
+    if not sys.platform.startswith("linux") or "glibc.malloc.hugetlb" in os.environ.get(TUNABLES, ""):
+        return
+    os.environ[TUNABLES] = ":".join(filter(None, [os.environ.get(TUNABLES), setting]))
+    os.execv(sys.executable, sys.orig_argv)

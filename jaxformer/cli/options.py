@@ -1,0 +1,80 @@
+"""What a person wrote after a command: options to dataclasses, arguments and lines to text."""
+
+import contextlib
+import difflib
+import io
+import itertools
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import tyro
+
+from jaxformer.config.errors import UserError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+"""Exit codes: the run failed, the input cannot be used, Ctrl-C or SIGTERM."""
+
+Option = tyro.conf.arg
+Positional = tyro.conf.Positional
+
+
+def parse(kind: Any, arguments: Sequence[str], name: str, default: Any = None) -> Any:
+    """The dataclass `kind` from arguments; what they leave out is as in `default`."""
+    options: dict[str, Any] = {"config": (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)} if default else {}
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(kind, args=list(arguments), prog=f"jaxformer {name}", default=default, **options)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(f"{_sentence(said.getvalue())}; jaxformer {name} --help lists what is allowed") from None
+
+
+def _sentence(box: str) -> str:
+    """What tyro says in a box, between its title and its next rule, as one line; in ASCII a rule follows the title."""
+
+    def is_text(row: str) -> bool:
+        return row.strip("─-╰╯") != ""
+
+    rows = (row.strip("│ ") for row in box.splitlines()[1:])
+    rows = itertools.dropwhile(lambda row: not is_text(row), rows)
+    return " ".join(itertools.takewhile(is_text, rows)).rstrip(".")
+
+
+def check_names(arguments: Sequence[str], known: Sequence[str]) -> None:
+    """Raises UserError for an option that names no field, with the one that looks most like it."""
+    for token in arguments:
+        name = token.removeprefix("--").replace("-", "_")
+        if not token.startswith("--") or name in known or name in ("help", ""):
+            continue
+        last = {path.rpartition(".")[2]: path for path in reversed(known)}
+        near = difflib.get_close_matches(name, known, n=1)
+        near = near or [last[match] for match in difflib.get_close_matches(name.rpartition(".")[2], last, n=1)]
+        hint = f"; did you mean --{near[0]}?" if near else "; jaxformer train translate --help lists them"
+        raise UserError(f"unknown field {token}{hint}")
+
+
+def utf8(argument: str) -> str:
+    """The argument, unless the system could not decode it; UserError then."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"text must be UTF-8, got {os.fsencode(argument)!r}; convert it with iconv -t utf-8") from None
+    return argument
+
+
+def standard_input() -> list[str]:
+    """Lines end with a line feed, whatever else is in them."""
+    lines = []
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            lines.append(line.decode().rstrip("\r\n"))
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"standard input, line {number}: not UTF-8 (byte 0x{line[error.start]:02X} at column "
+                f"{error.start + 1}); convert it with iconv -t utf-8"
+            ) from None
+    return lines
