@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 from tests.parity.compare import assert_close, normal
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-LIBRARY, FORMULA, EXTENSION = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+LIBRARY, FORMULA, PRETRAINED, EXTENSION = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +58,14 @@ def test_the_library_is_used_as_shown(monkeypatch):
     weights_BNTS = jax.nn.softmax(jnp.where(mask_TS, scores_BNTS, -jnp.inf))
     assert_close(shown.o, jnp.einsum("bnts,bsnh->btnh", weights_BNTS, shown.v))
     assert [Path(path).parent for path in loaded] == [Path("runs")]
+
+
+def test_a_pretrained_model_is_used_as_shown(monkeypatch, capsys):
+    """The model that it loads is a stub; tests/recipes loads a real one."""
+    bundle = SimpleNamespace(generate=lambda prompt, count: [prompt, f" {count} tokens"])
+    monkeypatch.setitem(jaxformer.__dict__, "load", lambda path: bundle)
+    executed(PRETRAINED)
+    assert capsys.readouterr().out == "The capital of France is 8 tokens\n"
 
 
 def test_the_formula_is_the_one_of_the_library():
