@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def pytest_configure(config: pytest.Config) -> None:
     """Opens a compilation cache for this run, which the workers inherit with the environment."""
-    if os.environ.get("CI") and importlib.util.find_spec("torch") is None:
+    if os.environ.get("CI") and not all(map(importlib.util.find_spec, ("torch", "transformers"))):
         raise pytest.UsageError("CI may not skip the parity tests: pip install -e '.[parity]'")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="jaxformer-compiled-")

@@ -11,7 +11,7 @@ from tests.cli.toy import ROOT, refusal
 
 pytestmark = pytest.mark.smoke
 
-COMMANDS = ["train translate", "evaluate", "translate", "inspect", "bench"]
+COMMANDS = ["train translate", "evaluate", "translate", "inspect", "generate", "chat", "embed", "export", "bench"]
 
 
 def answered(words, code="from jaxformer.cli import main; main()"):
@@ -61,7 +61,7 @@ def test_version(capsys, monkeypatch):
     [
         (["trian", "translate"], "no command 'trian translate'; did you mean train translate?"),
         (["transalte", "runs/x"], "no command 'transalte runs/x'; did you mean translate?"),
-        (["train"], "no command 'train'; the commands are train translate, evaluate, translate, inspect, bench"),
+        (["train"], "no command 'train'; the commands are train translate, evaluate, translate, inspect, generate, "),
         (["evaluate"], "Missing from jaxformer evaluate: PATH A run folder. (required); jaxformer evaluate --help"),
         (["evaluate", "x", "--split", "dev"], "invalid choice 'dev' for argument '--split'. Expected one of ("),
         (["evaluate", "x", "--beams", "two"], "Error parsing --beams: "),
@@ -124,8 +124,8 @@ def test_a_benchmark_is_run_with_its_options(tmp_path, monkeypatch, capsys):
     folder.mkdir()
     (folder / "some_question.py").write_text('import sys\nif __name__ == "__main__":\n    print(sys.argv[1:])\n')
     (folder / "helper.py").write_text("")
-    (tmp_path / "jaxformer").mkdir()
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "jaxformer" / "cli.py"))
+    (tmp_path / "jaxformer" / "cli").mkdir(parents=True)
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "jaxformer" / "cli" / "__init__.py"))
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setattr(sys, "argv", [])
     for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:

@@ -21,7 +21,7 @@ LLAMA3 = dict(
 YARN = dict(rope_type="yarn", rope_theta=100.0, factor=4.0, original_max_position_embeddings=16)
 LATENT = dict(
     num_key_value_heads=N, kv_lora_rank=16, qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=6, n_routed_experts=4,
-    n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=14, first_k_dense_replace=1, n_group=2,
+    n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=12, first_k_dense_replace=1, n_group=2,
     topk_group=1,
 )  # fmt: skip
 
@@ -72,10 +72,10 @@ DECODERS: dict[str, Family] = {
     ),
     "mixtral": _decoder("Mixtral", num_local_experts=4, num_experts_per_tok=2),
     "qwen3 of experts": _decoder(
-        "Qwen3Moe", head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=14, mlp_only_layers=[1]
+        "Qwen3Moe", head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=12, mlp_only_layers=[1]
     ),
     "qwen3 of experts, normalised": _decoder(
-        "Qwen3Moe", head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=14, norm_topk_prob=True
+        "Qwen3Moe", head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=12, norm_topk_prob=True
     ),
     "deepseek-v3": _decoder("DeepseekV3", **LATENT, q_lora_rank=12),
     "deepseek-v3, whole queries, yarn": _decoder(
@@ -135,9 +135,10 @@ def gradient_by_name(model: Any) -> Gradient:
     parameters = {name: parameter.grad for name, parameter in model.named_parameters()}
 
     def gradient(name: str) -> Any:
+        name = name if name in parameters else name.replace("block_sparse_moe", "mlp")
         if name in parameters:
             return parameters[name]
-        *layer, _experts, expert, part, _weight = name.replace("block_sparse_moe", "mlp").split(".")
+        *layer, _experts, expert, part, _weight = name.split(".")
         path = ".".join([*layer, "experts"])
         if part in ("down_proj", "w2"):
             return parameters[f"{path}.down_proj"][int(expert)]
