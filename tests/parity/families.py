@@ -94,7 +94,7 @@ ENCODERS: dict[str, Family] = {
     ),
 }
 
-T5 = dict(vocab_size=V, d_model=D, d_kv=5, d_ff=F, num_layers=2, num_decoder_layers=3, num_heads=N)
+T5 = dict(vocab_size=V, d_model=D, d_kv=5, d_ff=F, num_layers=2, num_decoder_layers=2, num_heads=N)
 ENCODER_DECODERS: dict[str, Family] = {
     "t5": Family("T5ForConditionalGeneration", "T5Config", T5 | dict(decoder_start_token_id=0)),
     "t5 1.1": Family(
