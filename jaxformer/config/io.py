@@ -53,7 +53,7 @@ def difference(a: Any, b: Any) -> list[str]:
     return list(_differences(a, b, path=""))
 
 
-def _members(hint: Any) -> tuple[Any, ...]:
+def members(hint: Any) -> tuple[Any, ...]:
     """The alternatives of a union; a hint that is none is its own only alternative."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
@@ -65,8 +65,9 @@ def _fields(cls: type) -> dict[str, tuple[dataclasses.Field, Any]]:
     return {field.name: (field, hints[field.name]) for field in dataclasses.fields(cls) if field.init}
 
 
-def _dataclasses(hint: Any) -> list[type]:
-    return [member for member in _members(hint) if isinstance(member, type) and dataclasses.is_dataclass(member)]
+def dataclasses_in(hint: Any) -> list[type]:
+    """The dataclasses among the alternatives of a union."""
+    return [member for member in members(hint) if isinstance(member, type) and dataclasses.is_dataclass(member)]
 
 
 def _join(path: str, name: str | int) -> str:
@@ -81,20 +82,20 @@ def _encode_dataclass(config: Any) -> dict[str, Any]:
 
 
 def _encode(value: Any, hint: Any) -> Any:
-    for member in _members(hint):
+    for member in members(hint):
         if dataclasses.is_dataclass(member) and type(value) is member:
             return _tag(value, hint) | _encode_dataclass(value)
-        if isinstance(value, tuple) and _has_items(member, len(value)):
-            return [_encode(item, kind) for item, kind in zip(value, _item_hints(member, len(value)), strict=True)]
+        if isinstance(value, tuple) and (kinds := item_hints(member, len(value))) is not None:
+            return [_encode(item, kind) for item, kind in zip(value, kinds, strict=True)]
         if member is Path and isinstance(value, Path):
             return str(value)
         if _accepts(member, value):
             return value
-    raise ValueError(f"a field of type {_describe(hint)} must hold such a value, got {value!r}")
+    raise ValueError(f"a field of type {describe(hint)} must hold such a value, got {value!r}")
 
 
 def _tag(value: Any, hint: Any) -> dict[str, str]:
-    if len(_dataclasses(hint)) == 1:
+    if len(dataclasses_in(hint)) == 1:
         return {}
     if "type" in _fields(type(value)):
         raise ValueError(f"a dataclass in a union must have no field called type, got {type(value).__name__}")
@@ -104,20 +105,23 @@ def _tag(value: Any, hint: Any) -> dict[str, str]:
 # Reading
 
 
-def _decode(hint: Any, data: Any, path: str) -> Any:
-    kinds = _dataclasses(hint) if isinstance(data, dict) else []
-    if kinds:
-        return _decode_choice(kinds, data, path)
+def decode(hint: Any, data: Any, path: str) -> Any:
+    """What a field with this hint, at this dotted path, holds where its JSON is `data`. Raises UserError, as
+    `from_json` does.
+    """
+    choices = dataclasses_in(hint) if isinstance(data, dict) else []
+    if choices:
+        return _decode_choice(choices, data, path)
     # A whole number stays an integer wherever the hint allows one.
-    for member in sorted(_members(hint), key=lambda member: member is float):
+    for member in sorted(members(hint), key=lambda member: member is float):
         if _accepts(member, data):
             return float(cast(float, data)) if member is float else data
-        if isinstance(data, list) and _has_items(member, len(data)):
-            items = zip(_item_hints(member, len(data)), data, strict=True)
-            return tuple(_decode(kind, item, _join(path, i)) for i, (kind, item) in enumerate(items))
+        if isinstance(data, list) and (kinds := item_hints(member, len(data))) is not None:
+            items = zip(kinds, data, strict=True)
+            return tuple(decode(kind, item, _join(path, i)) for i, (kind, item) in enumerate(items))
         if member is Path and isinstance(data, str):
             return Path(data)
-    raise UserError(f"{path} must be {_describe(hint)}, got {_show_json(data)}")
+    raise UserError(f"{path} must be {describe(hint)}, got {_show_json(data)}")
 
 
 def _decode_choice(kinds: list[type], data: dict[str, Any], path: str) -> Any:
@@ -144,8 +148,8 @@ def _decode_dataclass(cls: type[T], data: Any, path: str) -> T:
     for name, (field, hint) in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in data:
-            raise UserError(f"{_join(path, name)} is missing and has no default; give {_describe(hint)}")
-    values = {name: _decode(fields[name][1], value, _join(path, name)) for name, value in data.items()}
+            raise UserError(f"{_join(path, name)} is missing and has no default; give {describe(hint)}")
+    values = {name: decode(fields[name][1], value, _join(path, name)) for name, value in data.items()}
     try:
         return cls(**values)
     except ValueError as error:
@@ -162,22 +166,20 @@ def _accepts(member: Any, value: Any) -> bool:
     return member in _SCALARS and type(value) is member
 
 
-def _has_items(hint: Any, count: int) -> bool:
-    """Whether the hint is a tuple that may hold so many items."""
+def item_hints(hint: Any, count: int) -> tuple[Any, ...] | None:
+    """The hint of each of so many items; None where the hint is no tuple that may hold as many."""
     args = get_args(hint)
-    return get_origin(hint) is tuple and (args[-1] is Ellipsis or len(args) == count)
-
-
-def _item_hints(hint: Any, count: int) -> tuple[Any, ...]:
-    args = get_args(hint)
+    if get_origin(hint) is not tuple or (args[-1] is not Ellipsis and len(args) != count):
+        return None
     return args[:1] * count if args[-1] is Ellipsis else args
 
 
 # Words
 
 
-def _describe(hint: Any) -> str:
-    return " or ".join(_describe_member(member) for member in _members(hint))
+def describe(hint: Any) -> str:
+    """What a field with this hint must be, in the words of JSON."""
+    return " or ".join(_describe_member(member) for member in members(hint))
 
 
 def _describe_member(member: Any) -> str:
@@ -186,8 +188,8 @@ def _describe_member(member: Any) -> str:
     if get_origin(member) is tuple:
         args = get_args(member)
         if args[-1] is Ellipsis:
-            return f"a list of {_describe(args[0])}"
-        return f"a list of {len(args)}: {', '.join(map(_describe, args))}"
+            return f"a list of {describe(args[0])}"
+        return f"a list of {len(args)}: {', '.join(map(describe, args))}"
     if isinstance(member, type) and dataclasses.is_dataclass(member):
         return f"the fields of {member.__name__}"
     if member not in _SCALARS:
@@ -211,7 +213,7 @@ def _dotted(cls: type, prefix: str = "") -> Iterator[str]:
     """The dotted path of every field inside the dataclass, at any depth."""
     for name, (_, hint) in _fields(cls).items():
         yield _join(prefix, name)
-        for inner in _dataclasses(hint):
+        for inner in dataclasses_in(hint):
             yield from _dotted(inner, _join(prefix, name))
 
 

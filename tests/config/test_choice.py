@@ -1,19 +1,32 @@
 """Fields from text: every configuration can be written on the command line, in any of three spellings."""
 
+from dataclasses import dataclass, replace
 from dataclasses import fields as fields_of
-from dataclasses import replace
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxformer.config.blocks import PostNorm
+from jaxformer.config.blocks import (
+    Block,
+    FeedForward,
+    Gated,
+    Group,
+    LayerNorm,
+    MixtureOfExperts,
+    MultiHead,
+    PostNorm,
+    RmsNorm,
+    Rotary,
+)
 from jaxformer.config.choice import alternatives, choose, fields, options, parse_choice, replace_at
 from jaxformer.config.data import Batching, Bpe
 from jaxformer.config.errors import UserError
 from jaxformer.config.model import (
     Bahdanau,
+    DecoderConfig,
     Gru,
     Layers,
     Learned,
@@ -121,7 +134,16 @@ def test_repr_of_a_nested_choice_reads_back(model):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_a_choice(name):
-    assert choose(START, ["--model", name])[0].model == preset(name)
+    model = preset(name)
+    assert parse_choice("model", type(model) | None, name) == model
+    assert parse_choice("model", type(model) | None, "None") is None
+
+
+def test_a_preset_of_another_kind_is_refused_with_those_that_fit():
+    with pytest.raises(UserError, match=r"^model must be one of gru-tiny, .*, got 'transformer-tiny', which is a T"):
+        parse_choice("model", RnnConfig, "transformer-tiny")
+    with pytest.raises(UserError, match=r"^model\.position must be one of Sinusoidal.* got 'transformer-tiny'$"):
+        choose(START, ["--model.position=transformer-tiny"])
 
 
 def test_what_is_left_out_of_a_choice_is_its_own_default():
@@ -200,17 +222,132 @@ def test_a_value_that_does_not_fit_is_named_in_one_line(arguments, message):
     [
         *("", "(", "1", "os", "\0", "[Noam]", "lambda: 0", "Noam().factor", "__import__('os').abort()"),
         *("Noam(1)", "Noam(*[1])", "Noam(**{'warmup': 2})", "Noam(warmup=x)", "Noam(warmup=Noam())"),
-        "Noam(warmup=__import__('os').abort())",
+        *("Noam(warmup=__import__('os').abort())", "Noam(warmup={1})", "Noam(warmup=b'1')", "Noam(warmup=(abort(),))"),
     ],
 )
 def test_only_literals_and_the_known_classes_are_evaluated(text):
-    with pytest.raises(UserError, match=r"^schedule(=| must be one of Noam)"):
+    with pytest.raises(UserError, match=r"^schedule(=| must be one of Noam|\.warmup must be an integer, got)"):
         parse_choice("schedule", Schedule, text)
+
+
+windows = st.none() | counts
+attentions_of_blocks = st.builds(
+    MultiHead,
+    st.just(6),
+    st.sampled_from([1, 2, 3]),
+    counts,
+    output_bias=st.none() | st.booleans(),
+    rotary=st.none() | st.builds(Rotary, st.floats(1, exclude_min=True, allow_infinity=False)),
+    window=windows,
+    softcap=st.none() | positives,
+    query_key_norm=st.none() | st.builds(LayerNorm) | st.builds(RmsNorm),
+)
+feed_forwards = st.builds(FeedForward, counts) | st.builds(MixtureOfExperts, st.just(5), st.just(3), counts)
+blocks = st.builds(Block, attentions_of_blocks, feed_forwards)
+groups = st.lists(st.builds(Group, st.lists(blocks, min_size=1, max_size=2).map(tuple), counts), max_size=2).map(tuple)
+norms = st.none() | st.builds(RmsNorm, positives) | st.builds(LayerNorm, positives)
+decoders = st.builds(DecoderConfig, st.just(2 * 3), groups, norm=norms, softcap=st.none() | positives)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A field of each kind that TranslateConfig lacks."""
+
+    model: DecoderConfig = DecoderConfig(width=7, groups=())
+    norm: RmsNorm | None = None
+    schedule: Noam | Cosine | None = Noam()
+    cap: float | None = None
+    window: int | None = 3
+    bias: bool | None = None
+    name: str | None = None
+    folder: Path | None = None
+    exact: int | float = 1
+
+
+jobs = st.builds(
+    Job,
+    decoders,
+    st.none() | st.builds(RmsNorm, positives),
+    st.none() | st.builds(Noam, counts, positives),
+    st.none() | positives,
+    windows,
+    st.none() | st.booleans(),
+    st.none() | names.filter(lambda name: name.lower() not in ("none", "null")),
+    st.none() | st.just(Path("runs/x")),
+    counts | positives,
+)
+
+
+@settings(deadline=None, max_examples=30)
+@given(jobs, st.sampled_from(SPELLINGS))
+def test_what_may_be_none_and_tuples_of_objects_are_written_as_repr_writes_them(job, spell):
+    objects, plain = written(job)
+    written_out = [word for path, text in objects + plain for word in spell(path, text)]
+    assert choose(Job(), written_out) == (job, [])
+    assert parse_choice("job", Job | None, repr(replace(job, folder=None))) == replace(job, folder=None)
+
+
+@pytest.mark.parametrize("word", ["None", "none", "null"])
+def test_none_in_the_words_of_python_and_json(word):
+    config, left = choose(Job(norm=RmsNorm(), cap=2.0), [f"--{name}={word}" for name in ("norm", "schedule", "cap")])
+    assert (config, left) == (Job(schedule=None), [])
+    assert parse_choice("job", Job, f"Job(window={word})") == Job(window=None)
+    with pytest.raises(UserError, match=f"^schedule must be one of Noam.*, got '{word}'"):
+        parse_choice("schedule", Schedule, word)
+
+
+@pytest.mark.parametrize("text", ["({}, {})", "[{}, {},]"])
+def test_a_tuple_of_objects_is_written_in_either_brackets(text):
+    block = "Block(attention=MultiHead(heads=6, kv_heads=2, head_width=5), feed_forward=Gated(hidden=11))"
+    written_out = text.format(f"Group(blocks=[{block}], times=3)", f"Group(blocks=({block},))")
+    block = Block(MultiHead(6, 2, 5), Gated(11))
+    groups = (Group((block,), 3), Group((block,)))
+    assert choose(Job(), ["--model.groups", written_out])[0].model == DecoderConfig(7, groups)
+    assert parse_choice("model", DecoderConfig, f"DecoderConfig(width=7, groups={written_out})") == (
+        DecoderConfig(7, groups)
+    )
+
+
+A_BLOCK = "Block(attention=MultiHead(heads=6, kv_heads=2, head_width=5), feed_forward={})"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["cap=much"], 'cap must be a number or null, got "much"'),
+        (["window=1.5"], 'window must be an integer or null, got "1.5"'),
+        (["window=true"], 'window must be an integer or null, got "true"'),
+        (["bias=2"], 'bias must be true or false or null, got "2"'),
+        (["model.softcap=x"], 'model.softcap must be a number or null, got "x"'),
+        (["norm=RmsNrm"], "norm must be one of RmsNorm(epsilon, offset), None, got 'RmsNrm'; did you mean RmsNorm?"),
+        (["norm=RmsNorm(x=y)"], "norm=RmsNorm(x=y): unknown field x; the fields here are epsilon, offset"),
+        (["norm=RmsNorm(epsilon=y)"], "norm.epsilon must be a number, got 'y'"),
+        (["norm=RmsNorm(epsilon=(1, 2))"], "norm=RmsNorm(epsilon=(1, 2)): epsilon must be a number, got [1, 2]"),
+        (["model.groups=None"], "model.groups must be a tuple of Group(blocks, times), got 'None'"),
+        (["model.groups=Group()"], "model.groups must be a tuple of Group(blocks, times), got 'Group()'"),
+        (["model.groups=(3,)"], "model.groups.0 must be Group(blocks, times), got '3'"),
+        (["model.groups=(Group(blocks=()),)"], "model.groups=(Group(blocks=()),): 0: a group must have at least one "),
+        (["model.groups=(Group(),)"], "model.groups=(Group(),): 0.blocks is missing and has no default; give "),
+        (
+            [f"model.groups=(Group(blocks=({A_BLOCK.format('Gatd(hidden=11)')},)),)"],
+            "model.groups.0.blocks.0.feed_forward must be one of FeedForward(hidden, activation, bias), "
+            "Gated(hidden, activation, bias), MixtureOfExperts(",
+        ),
+        (
+            [f"model.groups=(Group(blocks=({A_BLOCK.format('Gated(hidden=ten)')},)),)"],
+            "model.groups.0.blocks.0.feed_forward.hidden must be an integer, got 'ten'",
+        ),
+    ],
+)
+def test_a_wrong_text_inside_is_named_at_its_place(arguments, message):
+    with pytest.raises(UserError) as caught:
+        choose(Job(), arguments)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
 
 
 def test_fields_are_all_fields_outer_ones_first():
     paths = [path for path, _ in fields(START)]
-    assert paths[: paths.index("model.width")] == ["data", "source", "target", "model"]
+    assert all(outer in paths[:i] for i, path in enumerate(paths) if (outer := path.rpartition(".")[0]))
     assert len(set(paths)) == len(paths)
     for path, hint in fields(START):
         assert (
