@@ -1,13 +1,14 @@
 """What a model is trained for: parameters, a batch and a key → the summed loss and what it was summed over."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from jaxformer.ops.losses import TokenLoss, linear_cross_entropy
+from jaxformer.models.decoder import Decoder
+from jaxformer.ops.losses import Shaping, TokenLoss, linear_cross_entropy
 
 
 class Total(NamedTuple):
@@ -16,6 +17,8 @@ class Total(NamedTuple):
     costs: TokenLoss
     tokens: Array
     """Tokens predicted, padding not counted."""
+    loads: dict[str, Array] | None = None
+    """Tokens that each expert was given, [..., E], by the path of the mixture's parameters; None without experts."""
 
 
 Objective = Callable[[Any, Any, Array | None], Total]
@@ -32,13 +35,64 @@ def translation(model: nn.Module, smoothing: float = 0.0, z_weight: float = 0.0)
 
     def total(params: Any, batch: Any, key: Array | None) -> Total:
         inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
-        rngs = None if key is None else {"dropout": key}
-        x_BTD, w_VD = model.apply(params, batch.source_BS, inputs_BT, method="features", rngs=rngs)
-        labels_N = labels_BT.reshape(-1)
-        counted_N = labels_N != model.pad  # pyright: ignore[reportAttributeAccessIssue]
-        costs: Any = linear_cross_entropy(
-            x_BTD.reshape(-1, x_BTD.shape[-1]), w_VD, labels_N, counted_N, smoothing, z_weight
-        )
-        return Total(costs, jnp.sum(counted_N, dtype=jnp.float32))
+        x_BTD, w_VD = _applied(model, key, "features", params, batch.source_BS, inputs_BT)
+        counted_BT = labels_BT != model.pad  # pyright: ignore[reportAttributeAccessIssue]
+        costs = _token_costs(x_BTD, w_VD, labels_BT, counted_BT, Shaping(smoothing, z_weight))
+        return Total(costs, _count(counted_BT))
 
     return total
+
+
+def causal(model: Decoder, z_weight: float = 0.0, further: float = 0.0) -> Objective:
+    """Every token of a row from those before it in the same document.
+
+    A batch has tokens_BT [B, T+1], segments_BT and positions_BT [B, T] or None, and counted_BT [B, T], False where the
+    next token costs nothing. A mixture of experts adds its penalties, as so much for each token. Where the model
+    predicts tokens past the next one, their mean loss counts with the weight `further` (DeepSeek-AI 2024, DeepSeek-V3,
+    eqs. 24 and 25); nll and accuracy are those of the next token alone.
+    """
+    shaping = Shaping(z_weight=z_weight, softcap=model.config.softcap)
+
+    def total(params: Any, batch: Any, key: Array | None) -> Total:
+        read_BT, labels_BT = batch.tokens_BT[:, :-1], batch.tokens_BT[:, 1:]
+        beside = batch.segments_BT, batch.positions_BT, batch.counted_BT
+        seen = _applied(model, key, "features", params, read_BT, *beside)
+        costs = _token_costs(seen.x_BTD, seen.output_VD, labels_BT, batch.counted_BT, shaping)
+        tokens = _count(batch.counted_BT)
+        loss = costs.loss + tokens * _penalty(seen.reports)
+        for k, x_BTD in enumerate(seen.further, start=1):
+            reached_BT = batch.counted_BT & _reaches(batch.segments_BT, batch.counted_BT, k)
+            later = _token_costs(x_BTD, seen.output_VD, jnp.roll(labels_BT, -k, axis=1), reached_BT, shaping)
+            loss = loss + further / len(seen.further) * later.loss
+        loads = {path: report.load_E for path, report in seen.reports.items()}
+        return Total(costs._replace(loss=loss), tokens, loads or None)
+
+    return total
+
+
+def _applied(model: nn.Module, key: Array | None, method: str, *arguments: Any) -> Any:
+    """What a method of the model gives, with dropout exactly when a key is given."""
+    return model.apply(*arguments, method=method, rngs=None if key is None else {"dropout": key})
+
+
+def _token_costs(x_BTD: Array, w_VD: Array, labels_BT: Array, counted_BT: Array, shaping: Shaping) -> TokenLoss:
+    """The costs of predicting all labels that count, summed."""
+    x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
+    costs: Any = linear_cross_entropy(x_ND, w_VD, labels_BT.reshape(-1), counted_BT.reshape(-1), shaping)
+    return costs
+
+
+def _count(counted: Array) -> Array:
+    return jnp.sum(counted, dtype=jnp.float32)
+
+
+def _penalty(reports: Mapping[str, Any]) -> Array:
+    """What all mixtures of experts ask for, over all layers."""
+    return jnp.asarray(sum(jnp.sum(report.penalty) for report in reports.values()), jnp.float32)
+
+
+def _reaches(segments_BT: Array | None, counted_BT: Array, k: int) -> Array:
+    """Where the k-th token after the next lies in the same row and is predicted from the same document."""
+    inside_T = jnp.arange(counted_BT.shape[1]) < counted_BT.shape[1] - k
+    counted_BT = inside_T & jnp.roll(counted_BT, -k, axis=1)
+    return counted_BT if segments_BT is None else counted_BT & (jnp.roll(segments_BT, -k, axis=1) == segments_BT)

@@ -10,8 +10,9 @@ Source: Chowdhery et al. 2022, appendix B, whose "model FLOPs" these are, writte
 from functools import singledispatch
 from typing import Any
 
-from jaxformer.config.blocks import MultiHead
-from jaxformer.config.model import Bahdanau, RnnConfig, TransformerConfig
+from jaxformer.config.blocks import Block, FeedForward, Gated, Groups, Latent, MultiHead
+from jaxformer.config.experts import MixtureOfExperts
+from jaxformer.config.model import Bahdanau, DecoderConfig, EncoderConfig, RnnConfig, TransformerConfig
 from jaxformer.nn.recurrent import cell_of
 
 Flops = dict[str, float]
@@ -24,7 +25,8 @@ gradients of x and of w. What rematerialisation computes again does not count as
 
 @singledispatch
 def forward_flops(config: Any, vocabulary: int, source_length: float, target_length: float) -> Flops:
-    """Operations by part for one sentence pair of S source and T target tokens, with all T predictions.
+    """Operations by part for one sentence pair of S source and T target tokens, with all T predictions. A decoder alone
+    has no source; an encoder alone reads the source, and T of its tokens are predicted.
 
     Lengths may be means; the attention scores, which grow with the product of lengths, are then a little too low. A
     new model adds its formula by `forward_flops.register`.
@@ -37,11 +39,11 @@ def _(config: TransformerConfig, vocabulary: int, source_length: float, target_l
     S, T, D, F = source_length, target_length, config.width, config.feed_forward
     encoder, decoder = config.encoder_layers, config.decoder_layers
     attention = config.attention
-    own = encoder * _projections(attention, D, S, S) + decoder * _projections(attention, D, T, T)
-    own_scores = encoder * _scores(attention, S, S) + decoder * _scores(attention, T, T)
+    own = encoder * projections(attention, D, S, S) + decoder * projections(attention, D, T, T)
+    own_scores = encoder * scores(attention, S, S) + decoder * scores(attention, T, T)
     return {
-        "attention projections": own + decoder * _projections(attention, D, T, S),
-        "attention scores": own_scores + decoder * _scores(attention, T, S),
+        "attention projections": own + decoder * projections(attention, D, T, S),
+        "attention scores": own_scores + decoder * scores(attention, T, S),
         "feed-forward": 2 * _product(D, F) * (encoder * S + decoder * T),
         "logits": _product(D, vocabulary) * T,
     }
@@ -61,6 +63,30 @@ def _(config: RnnConfig, vocabulary: int, source_length: float, target_length: f
     if isinstance(config.attention, Bahdanau):
         flops["additive attention"] = _additive(config.attention.width, H, S, T)
     return flops | {"readout": _product(H + memory, E) * T, "logits": _product(E, vocabulary) * T}
+
+
+@forward_flops.register
+def _(config: DecoderConfig, vocabulary: int, source_length: float, target_length: float) -> Flops:
+    T, D = target_length, config.width
+    blocks = _blocks(config.groups) + [config.groups[-1].blocks[-1]] * config.further
+    joined = config.further * _product(2 * D, D) * T
+    return {
+        "attention projections": sum(projections(block.attention, D, T, T) for block in blocks) + joined,
+        "attention scores": sum(scores(block.attention, T, T) for block in blocks),
+        "feed-forward": sum(feed_forward(block.feed_forward, D) for block in blocks) * T,
+        "logits": _product(D, vocabulary) * T * (1 + config.further),
+    }
+
+
+@forward_flops.register
+def _(config: EncoderConfig, vocabulary: int, source_length: float, target_length: float) -> Flops:
+    S, D, blocks = source_length, config.width, _blocks(config.groups)
+    return {
+        "attention projections": sum(projections(block.attention, D, S, S) for block in blocks),
+        "attention scores": sum(scores(block.attention, S, S) for block in blocks),
+        "feed-forward": sum(feed_forward(block.feed_forward, D) for block in blocks) * S,
+        "logits": (_product(D, D) + _product(D, vocabulary)) * target_length if config.masked_head else 0.0,
+    }
 
 
 def training_flops(config: Any, vocabulary: int, source_length: float, target_length: float) -> Flops:
@@ -83,16 +109,77 @@ def _product(inputs: int, outputs: int) -> int:
     return 2 * inputs * outputs
 
 
-def _projections(config: MultiHead, width: int, queries: float, keys: float) -> float:
-    """Queries and outputs once per query, keys and values once per key."""
-    per_query = 2 * _product(width, config.heads * config.head_width)
+def _blocks(groups: Groups) -> list[Block]:
+    """Every layer of a stack."""
+    return [block for group in groups for block in group.blocks * group.times]
+
+
+@singledispatch
+def projections(config: Any, width: int, queries: float, keys: float) -> float:
+    """Operations that make queries, keys and values and put the heads together. A new kind of attention registers its
+    formula here and in `scores`.
+    """
+    raise TypeError(f"no FLOP formula for {type(config).__name__}")
+
+
+@projections.register
+def _(config: MultiHead, width: int, queries: float, keys: float) -> float:
+    """Queries, outputs and gates once per query, keys and values once per key."""
+    per_query = (2 + config.gate) * _product(width, config.heads * config.head_width)
     per_key = 2 * _product(width, config.kv_heads * config.head_width)
     return per_query * queries + per_key * keys
 
 
-def _scores(config: MultiHead, queries: float, keys: float) -> float:
-    """q kᵀ, then the weights times v: each head's width once in both for every pair of query and key."""
+@projections.register
+def _(config: Latent, width: int, queries: float, keys: float) -> float:
+    """As in training: every head's keys and values are made from the latent vectors."""
+    turned, C = config.heads * (config.head_width + config.rotary_width), config.latent_width
+    narrow = config.query_width
+    query = _product(width, turned) if narrow is None else _product(width, narrow) + _product(narrow, turned)
+    per_query = query + _product(config.heads * config.value_width, width)
+    per_key = _product(width, C + config.rotary_width)
+    per_key += _product(C, config.heads * (config.head_width + config.value_width))
+    return per_query * queries + per_key * keys
+
+
+@singledispatch
+def scores(config: Any, queries: float, keys: float) -> float:
+    """Operations of q kᵀ, then of the weights times v, for every pair of query and key."""
+    raise TypeError(f"no FLOP formula for {type(config).__name__}")
+
+
+@scores.register
+def _(config: MultiHead, queries: float, keys: float) -> float:
     return 2 * _product(1, config.heads * config.head_width) * queries * keys
+
+
+@scores.register
+def _(config: Latent, queries: float, keys: float) -> float:
+    width = config.head_width + config.rotary_width + config.value_width
+    return _product(1, config.heads * width) * queries * keys
+
+
+@singledispatch
+def feed_forward(config: Any, width: int) -> float:
+    """Operations of one token in a feed-forward layer. A new kind of layer registers its formula here."""
+    raise TypeError(f"no FLOP formula for {type(config).__name__}")
+
+
+@feed_forward.register
+def _(config: FeedForward, width: int) -> float:
+    return 2 * _product(width, config.hidden)
+
+
+@feed_forward.register
+def _(config: Gated, width: int) -> float:
+    return 3 * _product(width, config.hidden)
+
+
+@feed_forward.register
+def _(config: MixtureOfExperts, width: int) -> float:
+    """The router, and the experts that a token passes through; the others cost nothing."""
+    expert = (3 if config.gated else 2) * _product(width, config.hidden)
+    return _product(width, config.experts) + config.active * expert + 3 * _product(width, config.shared)
 
 
 def _additive(width: int, hidden: int, source: float, target: float) -> float:

@@ -44,8 +44,8 @@ def _sentence(box: str) -> str:
     return " ".join(itertools.takewhile(is_text, rows)).rstrip(".")
 
 
-def check_names(arguments: Sequence[str], known: Sequence[str]) -> None:
-    """Raises UserError for an option that names no field, with the one that looks most like it."""
+def check_names(arguments: Sequence[str], known: Sequence[str], command: str) -> None:
+    """Raises UserError for an option of a command that names no field, with the one that looks most like it."""
     for token in arguments:
         name = token.removeprefix("--").replace("-", "_")
         if not token.startswith("--") or name in known or name in ("help", ""):
@@ -53,7 +53,7 @@ def check_names(arguments: Sequence[str], known: Sequence[str]) -> None:
         last = {path.rpartition(".")[2]: path for path in reversed(known)}
         near = difflib.get_close_matches(name, known, n=1)
         near = near or [last[match] for match in difflib.get_close_matches(name.rpartition(".")[2], last, n=1)]
-        hint = f"; did you mean --{near[0]}?" if near else "; jaxformer train translate --help lists them"
+        hint = f"; did you mean --{near[0]}?" if near else f"; jaxformer {command} --help lists them"
         raise UserError(f"unknown field {token}{hint}")
 
 

@@ -72,10 +72,10 @@ class Export:
 def generate(arguments: Sequence[str]) -> int:
     """`jaxformer generate`."""
     asked = parse(Generate, arguments, "generate")
-    from jaxformer.recipes.bundle import load_bundle
+    from jaxformer.recipes.load import load_model
 
     prompts = standard_input() if asked.prompt is None else [utf8(asked.prompt)]
-    bundle = load_bundle(asked.model)
+    bundle = load_model(asked.model)
     options = dict(count=asked.max_tokens, sampling=asked.sampling, stop=asked.stop, seed=asked.seed)
     for prompt in prompts:
         for piece in bundle.generate(prompt, **options):
@@ -87,10 +87,10 @@ def generate(arguments: Sequence[str]) -> int:
 def chat(arguments: Sequence[str]) -> int:
     """`jaxformer chat`."""
     asked = parse(Chat, arguments, "chat")
-    from jaxformer.recipes.bundle import load_bundle
     from jaxformer.recipes.chat import Chat as Talk
+    from jaxformer.recipes.load import load_model
 
-    talk = Talk(load_bundle(asked.model), asked.sampling, asked.seed, asked.system)
+    talk = Talk(load_model(asked.model), asked.sampling, asked.seed, asked.system)
     prompt = "> " if sys.stdin.isatty() else ""
     while True:
         try:
@@ -109,10 +109,10 @@ def embed(arguments: Sequence[str]) -> int:
     import json
 
     asked = parse(Embed, arguments, "embed")
-    from jaxformer.recipes.bundle import load_bundle
+    from jaxformer.recipes.load import load_model
 
     texts = list(map(utf8, asked.text)) or standard_input()
-    for vector in load_bundle(asked.model).embed(texts) if texts else ():
+    for vector in load_model(asked.model).embed(texts) if texts else ():
         print(json.dumps([round(float(x), 7) for x in vector]))
     return 0
 
@@ -120,10 +120,10 @@ def embed(arguments: Sequence[str]) -> int:
 def export(arguments: Sequence[str]) -> int:
     """`jaxformer export`."""
     asked = parse(Export, arguments, "export")
-    from jaxformer.recipes.bundle import load_bundle
+    from jaxformer.recipes.load import load_model
 
     if (asked.out / "config.json").exists():
         raise UserError(f"{asked.out} holds a model already; choose another folder")
-    load_bundle(asked.model).save(asked.out)
+    load_model(asked.model).save(asked.out)
     print(f"written    {asked.out}")
     return 0

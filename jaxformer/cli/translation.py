@@ -1,49 +1,16 @@
-"""Commands for encoder-decoders that are trained here: train translate, evaluate, translate, inspect."""
+"""Commands for runs that translate: evaluate, translate; and inspect."""
 
-import contextlib
 import json
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from jaxformer.cli.options import (
-    FAILED,
-    INTERRUPTED,
-    Option,
-    Positional,
-    check_names,
-    parse,
-    standard_input,
-    utf8,
-)
-from jaxformer.config.choice import choose, fields, options
+from jaxformer.cli.options import Option, Positional, parse, standard_input, utf8
 from jaxformer.config.errors import UserError
 from jaxformer.config.presets import PRESETS
 from jaxformer.config.ranges import at_least
 from jaxformer.config.translate import SearchConfig, TranslateConfig
-
-
-@dataclass(frozen=True)
-class TrainTranslate:
-    """Train an encoder-decoder to translate, then score it on the test split.
-
-    Any field may be written --any.field value, --any.field=value or any.field=value. A choice among objects is written
-    as one: --model NAME, --optimization.schedule "Cosine(peak=0.001)", --model.position Learned. Running the same
-    command again goes on with the run in --out, and so does --out alone, which takes all else from the run; the fields
-    of watch and checkpoint_every may then be others.
-    """
-
-    config: Annotated[TranslateConfig, Option(name="")]
-    out: Path | None = None
-    """The run folder; where none is given, runs/translate-DATA-SOURCE-TARGET-MODEL."""
-    until: int | None = None
-    """Pause the run after this step; the same command without it goes on."""
-
-    def __post_init__(self) -> None:
-        at_least(self, 1, "until")
 
 
 @dataclass(frozen=True)
@@ -89,58 +56,15 @@ class Inspect:
 
     what: Positional[str]
     """A preset's name or a run folder."""
-    vocabulary: int = 8000
-    """Tokens of a preset's vocabulary."""
+    vocabulary: int | None = None
+    """Tokens of a preset's vocabulary, instead of its own."""
     tokens: int = 4096
     """Positions a side of a preset's batch, for the memory."""
     length: int = 32
-    """Tokens of a sentence, for work and memory."""
+    """Tokens of a sentence or row, for work and memory."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "vocabulary", "tokens", "length")
-
-
-def train_translate(arguments: Sequence[str]) -> int:
-    """`jaxformer train translate`."""
-    config, rest = choose(TranslateConfig(), list(arguments))
-    check_names(rest, [*dict(fields(config)), "out", "until"])
-    asked = parse(TrainTranslate, rest, "train translate", TrainTranslate(config))
-    if asked.out is not None and {name for name, _ in options(arguments)} <= {"out", "until"}:
-        asked = replace(asked, config=_config_in(asked.out) or asked.config)
-    out = asked.out or default_folder(asked.config)
-    from jaxformer.recipes.translate import finish, train
-    from jaxformer.training.loop import Diverged, Interrupted
-
-    again = " ".join(["jaxformer train translate", *map(shlex.quote, arguments)])
-    try:
-        train(asked.config, out, asked.until)
-        if asked.until is None or asked.until >= asked.config.steps:
-            finish(out)
-    except Interrupted as stop:
-        _tell(f"\nsaved      step {stop.step} in {out}; go on with: {again}")
-        return INTERRUPTED
-    except (KeyboardInterrupt, BrokenPipeError):
-        # Before the first step, after the last one, or for the second time: only what a checkpoint holds is kept.
-        _tell(f"\nstopped    go on from the last checkpoint in {out} with: {again}")
-        return INTERRUPTED
-    except Diverged as stop:
-        _tell(f"jaxformer: {stop} (the run is in {out})")
-        return FAILED
-    return 0
-
-
-def _config_in(out: Path) -> TranslateConfig | None:
-    """The configuration of the run that is there, None where none is."""
-    from jaxformer.training.run import RunFolder
-
-    run = RunFolder(out)
-    return run.config(TranslateConfig) if run.config_path.exists() else None
-
-
-def _tell(line: str) -> None:
-    """A line on standard error, where that is still read: it often is the same pipe as standard output."""
-    with contextlib.suppress(BrokenPipeError):
-        print(line, file=sys.stderr)
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -188,13 +112,6 @@ def inspect(arguments: Sequence[str]) -> int:
     else:
         inspect_run(Path(asked.what), asked.length)
     return 0
-
-
-def default_folder(config: TranslateConfig) -> Path:
-    """Where a run goes that was given no --out: named after what it does."""
-    model = next((name for name, preset in PRESETS.items() if preset.config == config.model), "model")
-    data = "".join(c if c.isalnum() else "-" for c in Path(config.data).name) or "corpus"
-    return Path("runs") / f"translate-{data}-{config.source}-{config.target}-{model}"
 
 
 def _search(config: TranslateConfig, beams: int | None) -> SearchConfig:

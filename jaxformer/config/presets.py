@@ -1,18 +1,33 @@
-"""Models with a name: three Transformers, and beside each the recurrent rivals of the same number of parameters."""
+"""Models with a name: Transformers that translate, each beside its recurrent rivals; decoders; encoders."""
 
 import difflib
 from dataclasses import dataclass
 
+from jaxformer.config import decoders, encoders
 from jaxformer.config.errors import UserError
-from jaxformer.config.model import Bahdanau, Gru, Lstm, NoAttention, RnnConfig, Seq2SeqConfig, TransformerConfig
+from jaxformer.config.model import (
+    Bahdanau,
+    DecoderConfig,
+    EncoderConfig,
+    Gru,
+    Lstm,
+    NoAttention,
+    RnnConfig,
+    Seq2SeqConfig,
+    TransformerConfig,
+)
+
+NamedConfig = Seq2SeqConfig | DecoderConfig | EncoderConfig
 
 
 @dataclass(frozen=True)
 class Preset:
     """A model's configuration and the line that introduces it."""
 
-    config: Seq2SeqConfig
+    config: NamedConfig
     description: str
+    vocabulary: int = 8000
+    """Tokens of the published model; of one that is trained here, what a tokenizer of this library may have."""
 
 
 MINI = TransformerConfig(width=128, encoder_layers=2, decoder_layers=2, heads=4, feed_forward=256, dropout=0.05)
@@ -48,6 +63,16 @@ def _transformer(config: TransformerConfig) -> Preset:
     return Preset(config, f"Transformer, {layers}, {config.heads} heads, feed-forward {config.feed_forward}")
 
 
+def _decoder(config: DecoderConfig, name: str, vocabulary: int = 8000) -> Preset:
+    layers = sum(len(group.blocks) * group.times for group in config.groups)
+    return Preset(config, f"decoder, {layers} layers of width {config.width}: {name}", vocabulary)
+
+
+def _encoder(config: EncoderConfig, name: str, vocabulary: int = 30_522) -> Preset:
+    layers = sum(len(group.blocks) * group.times for group in config.groups)
+    return Preset(config, f"encoder, {layers} layers of width {config.width}: {name}", vocabulary)
+
+
 # Each width is the multiple of 8 (of 4 where none is near enough) that brings the parameters, embeddings left out,
 # closest to the Transformer's.
 PRESETS: dict[str, Preset] = {
@@ -58,11 +83,33 @@ PRESETS: dict[str, Preset] = {
     **_rivals("base", BASE, {"gru": 1472, "gru-attention": 1336, "lstm": 1264, "lstm-attention": 1152}),
     "transformer-big": _transformer(BIG),
     **_rivals("big", BIG, {"gru": 2936, "gru-attention": 2664, "lstm": 2528, "lstm-attention": 2296}),
+    "gpt2-tiny": _decoder(decoders.GPT2_TINY, "GPT-2 for a laptop"),
+    "llama-tiny": _decoder(decoders.LLAMA_TINY, "Llama for a laptop, grouped-query attention"),
+    "qwen3-tiny": _decoder(decoders.QWEN3_TINY, "Qwen 3 for a laptop"),
+    "gemma3-tiny": _decoder(decoders.GEMMA3_TINY, "Gemma 3 for a laptop, five local layers for each global one"),
+    "mixtral-tiny": _decoder(decoders.MIXTRAL_TINY, "Mixtral for a laptop, as much work a token as llama-tiny"),
+    "deepseek-tiny": _decoder(decoders.DEEPSEEK_TINY, "DeepSeek-V3 for a laptop, as much work as llama-tiny"),
+    "gpt2": _decoder(decoders.GPT2, "GPT-2, 124M (Radford et al. 2019)", 50_257),
+    "gpt2-medium": _decoder(decoders.GPT2_MEDIUM, "GPT-2, 355M", 50_257),
+    "gpt2-large": _decoder(decoders.GPT2_LARGE, "GPT-2, 774M", 50_257),
+    "gpt2-xl": _decoder(decoders.GPT2_XL, "GPT-2, 1.5B", 50_257),
+    "smollm2-135m": _decoder(decoders.SMOLLM2, "SmolLM2, 135M (Allal et al. 2025)", 49_152),
+    "llama3-8b": _decoder(decoders.LLAMA3_8B, "Llama 3.1, 8B (Grattafiori et al. 2024)", 128_256),
+    "qwen3-0.6b": _decoder(decoders.QWEN3, "Qwen 3, 0.6B (Yang et al. 2025)", 151_936),
+    "gemma3-1b": _decoder(decoders.GEMMA3_1B, "Gemma 3, 1B (Gemma Team 2025)", 262_144),
+    "gemma3-4b": _decoder(decoders.GEMMA3_4B, "Gemma 3, 4B, the part that reads text", 262_208),
+    "mixtral-8x7b": _decoder(decoders.MIXTRAL, "Mixtral, 8 experts (Jiang et al. 2024)", 32_000),
+    "deepseek-v3": _decoder(decoders.DEEPSEEK_V3, "DeepSeek-V3, 671B (DeepSeek-AI 2024)", 129_280),
+    "bert-tiny": _encoder(encoders.BERT_TINY, "BERT for a laptop (Turc et al. 2019)"),
+    "bert-mini": _encoder(encoders.BERT_MINI, "BERT, mini (Turc et al. 2019)"),
+    "bert-small": _encoder(encoders.BERT_SMALL, "BERT, small (Turc et al. 2019)"),
+    "bert-base": _encoder(encoders.BERT_BASE, "BERT, base (Devlin et al. 2019)"),
+    "bert-large": _encoder(encoders.BERT_LARGE, "BERT, large (Devlin et al. 2019)"),
 }
 """By name, in the order in which a list shows them."""
 
 
-def preset(name: str) -> Seq2SeqConfig:
+def preset(name: str) -> NamedConfig:
     """The configuration of this name; UserError, with the names nearest to it, where there is none."""
     if name in PRESETS:
         return PRESETS[name].config

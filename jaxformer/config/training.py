@@ -1,4 +1,4 @@
-"""How a model is trained: optimizers, schedules, averages and the mesh of devices. Plain data."""
+"""How a model is trained: optimizers, schedules, averages, the mesh of devices, and what every run has. Plain data."""
 
 from dataclasses import dataclass
 
@@ -140,3 +140,40 @@ class MeshConfig:
                 "mesh sizes must be at least 1, and one of them may be -1 for all that is left; "
                 f"got data={self.data}, fsdp={self.fsdp}, tensor={self.tensor}"
             )
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """What is looked at while a run is under way, and what is kept of it."""
+
+    validate_every: int = 250
+    """Steps between validations."""
+    patience: int = 0
+    """Validations without a new best score after which the run ends; 0 never ends it early."""
+    keep: int = 2
+    """Newest checkpoints kept; the one with the best score is kept besides."""
+    log_every: int = 20
+    """Steps between progress lines where there is no terminal."""
+
+    def __post_init__(self):
+        at_least(self, 1, "validate_every", "keep", "log_every")
+        at_least(self, 0, "patience")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What every run has, whatever it trains. The same configuration and seed give the same run."""
+
+    optimization: OptimizationConfig = OptimizationConfig()
+    steps: int = 1000
+    """Updates in the whole run."""
+    seed: int = 0
+    """Seed of initialisation, dropout and the order of the data."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints."""
+    watch: WatchConfig = WatchConfig()
+    mesh: MeshConfig = MeshConfig()
+
+    def __post_init__(self):
+        at_least(self, 1, "steps", "checkpoint_every")
+        at_least(self, 0, "seed")

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from jaxformer.config.data import Batching, Bpe
 from jaxformer.config.model import Seq2SeqConfig
-from jaxformer.config.presets import preset
+from jaxformer.config.presets import MINI
 from jaxformer.config.ranges import at_least, below_one
-from jaxformer.config.training import Cosine, MeshConfig, OptimizationConfig
+from jaxformer.config.training import Cosine, OptimizationConfig, TrainingConfig, WatchConfig
 
 
 @dataclass(frozen=True)
@@ -26,27 +26,20 @@ class SearchConfig:
 
 
 @dataclass(frozen=True)
-class WatchConfig:
-    """What is looked at while a run is under way, and what is kept of it."""
+class TranslationWatch(WatchConfig):
+    """What is looked at: loss, and BLEU of greedy translations of the valid split, which is the score."""
 
     validate_every: int = 750
-    """Steps between validations: loss and BLEU of greedy translations of the valid split."""
     sentences: int = 200
     """Sentences of the valid split that are translated each time."""
-    patience: int = 0
-    """Validations without a new best BLEU after which the run ends; 0 never ends it early."""
-    keep: int = 2
-    """Newest checkpoints kept; the one with the best BLEU is kept besides."""
-    log_every: int = 20
-    """Steps between progress lines where there is no terminal."""
 
     def __post_init__(self):
-        at_least(self, 1, "validate_every", "sentences", "keep", "log_every")
-        at_least(self, 0, "patience")
+        super().__post_init__()
+        at_least(self, 1, "sentences")
 
 
 @dataclass(frozen=True)
-class TranslateConfig:
+class TranslateConfig(TrainingConfig):
     """Train an encoder-decoder to translate. The same configuration and seed give the same run."""
 
     data: str = "builtin"
@@ -55,7 +48,7 @@ class TranslateConfig:
     """Language to translate from."""
     target: str = "zh"
     """Language to translate into."""
-    model: Seq2SeqConfig = preset("transformer-mini")
+    model: Seq2SeqConfig = MINI
     """A preset, or a model written out."""
     tokenizer: Bpe = Bpe(vocabulary=1500)
     batches: Batching = Batching(tokens=1024)
@@ -65,16 +58,10 @@ class TranslateConfig:
     z_loss: float = 0.0
     """Weight of log²Σexp(logits) in the loss."""
     steps: int = 1500
-    """Updates in the whole run."""
-    seed: int = 0
-    """Seed of initialisation, dropout and the order of the data."""
-    checkpoint_every: int = 500
-    """Steps between checkpoints."""
     search: SearchConfig = SearchConfig()
-    watch: WatchConfig = WatchConfig()
-    mesh: MeshConfig = MeshConfig()
+    watch: TranslationWatch = TranslationWatch()
 
     def __post_init__(self):
-        at_least(self, 1, "steps", "checkpoint_every")
-        at_least(self, 0, "seed", "z_loss")
+        super().__post_init__()
+        at_least(self, 0, "z_loss")
         below_one(self, "smoothing")

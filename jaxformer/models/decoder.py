@@ -9,16 +9,17 @@ from jax import Array
 from jaxformer.config.blocks import RmsNorm
 from jaxformer.config.model import DecoderConfig
 from jaxformer.nn.attention import Attend, Where, unrecorded
-from jaxformer.nn.block import Block, Context
+from jaxformer.nn.block import Beside, Block, Context
 from jaxformer.nn.cache import Chunk
 from jaxformer.nn.dropout import Dropout
 from jaxformer.nn.embedding import Embedding, Positions, RelativeBias
+from jaxformer.nn.experts import Report
 from jaxformer.nn.norm import Norm
 from jaxformer.nn.stack import Stack, Stacked, caches, every_layer
 from jaxformer.nn.weight import normal, weight
 from jaxformer.ops.attention import attention_with_weights
 from jaxformer.ops.attention.masks import Causal, Mask, segments
-from jaxformer.ops.linear import logits, project
+from jaxformer.ops.linear import capped, logits, project
 
 
 class DecoderCache(NamedTuple):
@@ -33,6 +34,21 @@ class DecoderCache(NamedTuple):
         that the cache was made with.
         """
         return self._replace(length_B=length_B)
+
+
+class Features(NamedTuple):
+    """What the losses of a decoder are made of."""
+
+    x_BTD: Array
+    """The last vectors."""
+    output_VD: Array
+    """The product with it gives the logits, before a soft-cap."""
+    further: tuple[Array, ...]
+    """Vectors [B, T, D] that predict the second token after each, the third, …; the last places of the k-th know
+    nothing of the k tokens that they need.
+    """
+    reports: dict[str, Report]
+    """Of every mixture of experts, by the path of its parameters; those of equal layers stacked on a first axis."""
 
 
 class Decoder(nn.Module):
@@ -64,24 +80,28 @@ class Decoder(nn.Module):
 
     def __call__(self, tokens_BT: Array, segments_BT: Array | None = None, positions_BT: Array | None = None) -> Array:
         """Logits float32 [B, T, V] of the token after each."""
-        x_BTD = self._forward(tokens_BT, segments_BT, positions_BT)[0]
+        context = self._context(tokens_BT, segments_BT, positions_BT)
+        x_BTD, _ = self._forward(tokens_BT, context)
         if self.is_initializing():
-            for further in self.further:
-                further(x_BTD, x_BTD, Context())  # their weights are a part of the model, although no logits need them
+            self._further(x_BTD, tokens_BT, context)  # a part of the model, although no logits need them
         return self._logits(x_BTD)
 
     def features(
-        self, tokens_BT: Array, segments_BT: Array | None = None, positions_BT: Array | None = None
-    ) -> tuple[Array, Array, Stacked]:
-        """The last vectors [B, T, D], the output matrix [V, D], whose product the logits are (before a soft-cap), and
-        what the layers leave beside.
-        """
-        x_BTD, beside = self._forward(tokens_BT, segments_BT, positions_BT)
-        return x_BTD, self.output_VD, beside
+        self,
+        tokens_BT: Array,
+        segments_BT: Array | None = None,
+        positions_BT: Array | None = None,
+        counted_BT: Array | None = None,
+    ) -> Features:
+        """What losses are made of; experts are balanced over the tokens that are flagged in `counted_BT`."""
+        context = self._context(tokens_BT, segments_BT, positions_BT, counted_BT)
+        x_BTD, beside = self._forward(tokens_BT, context)
+        further, more = self._further(x_BTD, tokens_BT, context)
+        return Features(x_BTD, self.output_VD, further, reports(beside) | more)
 
     def attention_maps(self, tokens_BT: Array) -> dict[str, Array]:
         """Attention weights float32 "decoder" [layers, batch, heads, query, key] of a `recording` model."""
-        _, beside = self._forward(tokens_BT, None, None)
+        _, beside = self._forward(tokens_BT, self._context(tokens_BT))
         return {"decoder": every_layer(self.config.groups, beside, lambda left: left.record)}
 
     def recording(self) -> "Decoder":
@@ -117,15 +137,34 @@ class Decoder(nn.Module):
         layers = tuple(tuple(left.cache for left in group) for group in beside)
         return self._normed(x_BTD), DecoderCache(layers, cache.length_B + count_B)
 
-    def _forward(
-        self, tokens_BT: Array, segments_BT: Array | None, positions_BT: Array | None
-    ) -> tuple[Array, Stacked]:
+    def _context(
+        self,
+        tokens_BT: Array,
+        segments_BT: Array | None = None,
+        positions_BT: Array | None = None,
+        counted_BT: Array | None = None,
+    ) -> Context:
         positions = jnp.arange(tokens_BT.shape[1]) if positions_BT is None else positions_BT
-        context = Context(Where(_causal(segments_BT), self._bias()), positions)
-        x_BTD, beside = self.layers(self._embed(tokens_BT, positions), None, context)
+        return Context(Where(_causal(segments_BT), self._bias()), positions, counted=counted_BT)
+
+    def _forward(self, tokens_BT: Array, context: Context) -> tuple[Array, Stacked]:
+        x_BTD, beside = self.layers(self._embed(tokens_BT, context.positions), None, context)
         return self._normed(x_BTD), beside
 
-    def _embed(self, tokens_BT: Array, positions: Array) -> Array:
+    def _further(self, x_BTD: Array, tokens_BT: Array, context: Context) -> tuple[tuple[Array, ...], dict[str, Report]]:
+        """The vectors of every token further, each made of those before it, and the reports of their experts."""
+        every, found = [], {}
+        for k, further in enumerate(self.further, start=1):
+            # The tokens that wrap around stand where nothing can be predicted.
+            next_BTD = self._embed(jnp.roll(tokens_BT, -k, axis=1), context.positions)
+            x_BTD, beside = further(x_BTD, next_BTD, context)
+            x_BTD = self._normed(x_BTD)
+            every.append(x_BTD)
+            if beside.report is not None:
+                found[f"further_{k - 1}/block/feed_forward"] = beside.report
+        return tuple(every), found
+
+    def _embed(self, tokens_BT: Array, positions: Any) -> Array:
         return self.dropout(self.position(self.embedding(tokens_BT), positions))
 
     def _bias(self) -> Any:
@@ -135,8 +174,7 @@ class Decoder(nn.Module):
         return self.norm(x_BTD) if self.config.norm is not None else x_BTD
 
     def _logits(self, x_BTD: Array) -> Array:
-        logits_BTV, cap = logits(x_BTD, self.output_VD), self.config.softcap
-        return logits_BTV if cap is None else cap * jnp.tanh(logits_BTV / cap)
+        return capped(logits(x_BTD, self.output_VD), self.config.softcap)
 
 
 class Further(nn.Module):
@@ -148,13 +186,23 @@ class Further(nn.Module):
     attend: Attend = unrecorded
 
     @nn.compact
-    def __call__(self, x_BTD: Array, next_BTD: Array, context: Context) -> Array:
+    def __call__(self, x_BTD: Array, next_BTD: Array, context: Context) -> tuple[Array, Beside]:
         c = self.config
         norm = RmsNorm() if c.norm is None else c.norm
         joined_BTE = jnp.concatenate([Norm(norm, name="norm")(x_BTD), Norm(norm, name="next_norm")(next_BTD)], axis=-1)
         w_ED = weight(self, "join", (2 * c.width, c.width), ("joined", "embed"))
         block = Block(c.groups[-1].blocks[-1], c.width, c.dropout, self.attend, name="block")
-        return block(project("bte,ed->btd", joined_BTE, w_ED), None, context)[0]
+        return block(project("bte,ed->btd", joined_BTE, w_ED), None, context)
+
+
+def reports(beside: Stacked) -> dict[str, Report]:
+    """What the mixtures of experts among the layers report, by the path of their parameters."""
+    return {
+        f"layers/rows_{i}/blocks_{j}/feed_forward": left.report
+        for i, group in enumerate(beside)
+        for j, left in enumerate(group)
+        if left.report is not None
+    }
 
 
 def _causal(segments_BT: Array | None) -> Mask:

@@ -25,3 +25,10 @@ def logits(x_D: Array, w_VD: Array) -> Array:
     follows. Source: Press & Wolf 2017, eq. 2.
     """
     return jnp.einsum("...d,vd->...v", x_D, w_VD.astype(x_D.dtype), preferred_element_type=jnp.float32)
+
+
+def capped(scores: Array, cap: float | None) -> Array:
+    """cap · tanh(scores / cap), which lies within ±cap; the scores themselves where there is no cap (Gemma Team 2024,
+    Gemma 2, §2).
+    """
+    return scores if cap is None else cap * jnp.tanh(scores / cap)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxformer.ops.linear import logits
+from jaxformer.ops.linear import capped, logits
 
 CHUNK = 256
 """Tokens whose logits exist at a time. A few hundred keep the products efficient and the logits in a CPU core's cache.
@@ -42,22 +42,33 @@ def cross_entropy(logits_V: Array, label: Array, smoothing: float = 0.0, z_weigh
     return TokenLoss(loss, log_total - target, (target >= jnp.max(logits_V, axis=-1)).astype(jnp.float32))
 
 
-def _summed(
-    x_TD: Array, w_VD: Array, labels_T: Array, counted_T: Array, smoothing: float, z_weight: float
-) -> TokenLoss:
+class Shaping(NamedTuple):
+    """What is done to the cost of a token beside its cross-entropy; plain numbers."""
+
+    smoothing: float = 0.0
+    """Label smoothing."""
+    z_weight: float = 0.0
+    """Weight of the z-loss."""
+    softcap: float | None = None
+    """Logits l become cap · tanh(l / cap) first (Gemma Team 2024)."""
+
+
+PLAIN = Shaping()
+
+
+def _summed(x_TD: Array, w_VD: Array, labels_T: Array, counted_T: Array, shaping: Shaping) -> TokenLoss:
     """The definition of `linear_cross_entropy`, all tokens at once."""
-    costs = cross_entropy(logits(x_TD, w_VD), labels_T, smoothing, z_weight)
+    costs = cross_entropy(capped(logits(x_TD, w_VD), shaping.softcap), labels_T, shaping.smoothing, shaping.z_weight)
     return jax.tree.map(lambda cost_T: jnp.sum(jnp.where(counted_T, cost_T, 0.0)), costs)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def linear_cross_entropy(
     x_TD: Array,
     w_VD: Array,
     labels_T: Array,
     counted_T: Array,
-    smoothing: float = 0.0,
-    z_weight: float = 0.0,
+    shaping: Shaping = PLAIN,
     chunk: int = CHUNK,
 ) -> TokenLoss:
     """Sums over tokens of `cross_entropy` of the logits x wᵀ, which never exist for more than `chunk` tokens.
@@ -71,17 +82,17 @@ def linear_cross_entropy(
 
     def add(total: TokenLoss, part: Any) -> tuple[TokenLoss, None]:
         x_TD, labels_T, counted_T = part
-        return jax.tree.map(jnp.add, total, _summed(x_TD, w_VD, labels_T, counted_T, smoothing, z_weight)), None
+        return jax.tree.map(jnp.add, total, _summed(x_TD, w_VD, labels_T, counted_T, shaping)), None
 
     return jax.lax.scan(add, TokenLoss(*[jnp.zeros((), jnp.float32)] * 3), chunks)[0]
 
 
-def _forward(x_TD, w_VD, labels_T, counted_T, smoothing, z_weight, chunk):
+def _forward(x_TD, w_VD, labels_T, counted_T, shaping, chunk):
     def add(sums: Any, part: Any) -> tuple[Any, Array]:
         x_TD, labels_T, counted_T = part
 
         def loss(x_TD: Array, w_VD: Array) -> tuple[Array, TokenLoss]:
-            total = _summed(x_TD, w_VD, labels_T, counted_T, smoothing, z_weight)
+            total = _summed(x_TD, w_VD, labels_T, counted_T, shaping)
             return total.loss, total
 
         (dx_TD, dw_VD), total = jax.grad(loss, argnums=(0, 1), has_aux=True)(x_TD, w_VD)
@@ -93,7 +104,7 @@ def _forward(x_TD, w_VD, labels_T, counted_T, smoothing, z_weight, chunk):
     return total, (dx_TD, dw_VD)
 
 
-def _backward(smoothing, z_weight, chunk, saved, cotangent):
+def _backward(shaping, chunk, saved, cotangent):
     dx_TD, dw_VD = saved
     return (dx_TD * cotangent.loss.astype(dx_TD.dtype), dw_VD * cotangent.loss, None, None)
 

@@ -203,11 +203,11 @@ def router_z_loss(logits_TE: Array, counted_T: Array | None = None) -> Array:
 def bias_update(bias_E: Array, load_E: Array, rate: float) -> Array:
     """The bias for the next step: `rate` more for an expert below the mean load, `rate` less for one above it.
 
-    load_E is what the whole batch of this step gave each expert. Source: DeepSeek-AI 2024 (DeepSeek-V3), §2.1.2; Wang
-    et al. 2024, algorithm 1.
+    load_E is what the whole batch of this step gave each expert; over the last axis, leading axes are kept. Source:
+    DeepSeek-AI 2024 (DeepSeek-V3), §2.1.2; Wang et al. 2024, algorithm 1.
     """
     load_E = load_E.astype(jnp.float32)
-    return bias_E + rate * jnp.sign(jnp.mean(load_E) - load_E)
+    return bias_E + rate * jnp.sign(jnp.mean(load_E, axis=-1, keepdims=True) - load_E)
 
 
 def _tokens(rows: Array, counted_T: Array | None) -> Array | int:

@@ -1,8 +1,8 @@
-"""A pretrained model with all that belongs to it, from a Hugging Face folder or a GGUF file, and what it can do."""
+"""A model with all that belongs to it, from a Hugging Face folder, a GGUF file or a run, and what it can do."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import numpy as np
 from jax import Array
 
 from jaxformer.config.errors import UserError
-from jaxformer.config.model import DecoderConfig, EncoderConfig
+from jaxformer.config.model import EncoderConfig
 from jaxformer.config.sampling import Sampling
 from jaxformer.decoding.generate import PLAIN, Writing, begin, keys_of, read_on, write
+from jaxformer.models.decoder import Decoder
 from jaxformer.models.encoder import mean_pooled
 from jaxformer.text.gguf_vocabulary import gguf_tokenizer
 from jaxformer.text.pretrained import PretrainedTokenizer
@@ -39,14 +40,24 @@ class Bundle:
     path: Path
     model: Model
     params: Any
-    described: Described
-    fields: Mapping[str, Any]
-    tokenizer: PretrainedTokenizer | None = None
+    tokenizer: Any = None
+    """A `text.tokenizer.Tokenizer`; encoders need a `PretrainedTokenizer`."""
+    described: Described | None = None
+    """How the file that it was read from names its weights; None where it was trained here."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """The config.json that it was read from; empty where there was none."""
 
     @property
     def config(self) -> Any:
         """The model's configuration."""
-        return self.described.config
+        return self.model.config
+
+    @property
+    def decoder(self) -> Decoder:
+        """The model; UserError where it is no decoder."""
+        if not isinstance(self.model, Decoder):
+            raise UserError(f"{self.path} is no decoder, and only decoders write; embed with it")
+        return self.model
 
     def logits(self, *tokens: Array | np.ndarray) -> Array:
         """The plain forward pass: (tokens_BT), or (source_BS, target_BT) for an encoder-decoder. A BERT without a head
@@ -58,7 +69,7 @@ class Bundle:
         """Writes the Hugging Face layout: config.json, safetensors, tokenizer. Raises UserError for a model from a GGUF
         file, whose layout it is not.
         """
-        if not self.fields:
+        if self.described is None or not self.fields:
             raise UserError(f"{self.path} is a GGUF file, whose config has no Hugging Face form here; export a folder")
         save_folder(Path(folder), self.params, self.described, self.fields, dtype)
         if self.tokenizer is not None:
@@ -75,7 +86,7 @@ class Bundle:
             raise UserError(f"a text must fit the context of {context} tokens, got {len(rows[at])} in text {at + 1}")
         # Each length by itself would be compiled; padding is hidden from the others and left out of the mean.
         width = min(context, -(-max(map(len, rows), default=1) // BUCKET) * BUCKET)
-        tokens_BT = np.full((len(rows), width), self.described.pad, np.int32)
+        tokens_BT = np.full((len(rows), width), self.model.pad, np.int32)
         for at, row in enumerate(rows):
             tokens_BT[at, : len(row)] = row
         counted_BT = np.arange(width) < np.array([len(row) for row in rows], int)[:, None]
@@ -91,7 +102,7 @@ class Bundle:
         seed: int = 0,
     ) -> Iterator[str]:
         """The continuation of a text, piece by piece, as soon as a piece is sure."""
-        return Writer(self, sampling, stop, seed).say(self.reader.encode_with_specials(prompt).ids, count)
+        return Writer(self, sampling, stop, seed).say(self.reader.encode_prompt(prompt), count)
 
     @cached_property
     def stops(self) -> tuple[int, ...]:
@@ -100,7 +111,7 @@ class Bundle:
         return () if marks is None or marks.eos is None else (marks.eos,)
 
     @property
-    def reader(self) -> PretrainedTokenizer:
+    def reader(self) -> Any:
         """The tokenizer; UserError where there is none."""
         if self.tokenizer is None:
             raise UserError(f"{self.path} has no tokenizer, so it reads tokens and no text; put tokenizer.json there")
@@ -119,8 +130,7 @@ class Writer:
     """One text that a decoder reads and writes in turn, its cache kept in between."""
 
     def __init__(self, bundle: Bundle, sampling: Sampling = PLAIN, stop: Sequence[str] = (), seed: int = 0) -> None:
-        if not isinstance(bundle.config, DecoderConfig):
-            raise UserError(f"{bundle.path} is no decoder, and only decoders write; embed with it")
+        self._model = bundle.decoder
         self._bundle, self._sampling, self._stop = bundle, sampling, stop
         self._keys_B = keys_of(seed, 1)
         self.forget()
@@ -149,7 +159,7 @@ class Writer:
         yield streamer.finish()
 
     def _read(self, tokens: Sequence[int]) -> None:
-        model, params, context = self._bundle.model, self._bundle.params, self._bundle.config.context
+        model, params, context = self._model, self._bundle.params, self._bundle.config.context
         width = min(-(-len(tokens) // BUCKET) * BUCKET, context - len(self.tokens))
         tokens_1T = np.zeros((1, width), np.int32)
         tokens_1T[0, : len(tokens)] = tokens
@@ -166,7 +176,7 @@ class Writer:
         while count > 0:
             some = min(count, AT_A_TIME)
             written, self._writing = write(
-                self._bundle.model,
+                self._model,
                 self._bundle.params,
                 self._writing,
                 self._keys_B,
@@ -188,12 +198,12 @@ def load_bundle(path: Path, dtype: Any = jnp.float32) -> Bundle:
         tensors = open_gguf(path)
         described = describe_gguf(tensors.metadata, tensors)
         loaded = load_tensors(described, {}, tensors, dtype)
-        return Bundle(path, loaded.model, loaded.params, described, {}, _gguf_tokenizer(tensors.metadata))
+        return Bundle(path, loaded.model, loaded.params, _gguf_tokenizer(tensors.metadata), described)
     loaded = load_folder(path, dtype)
     tokenizer = None
     if any((path / name).exists() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
         tokenizer = PretrainedTokenizer.load(path)
-    return Bundle(path, loaded.model, loaded.params, loaded.described, loaded.fields, tokenizer)
+    return Bundle(path, loaded.model, loaded.params, tokenizer, loaded.described, loaded.fields)
 
 
 def _gguf_tokenizer(metadata: Mapping[str, Any]) -> PretrainedTokenizer:

@@ -1,13 +1,12 @@
 """What a model consists of and what it takes, before anything is trained."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial, singledispatch
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
@@ -21,45 +20,98 @@ from jaxformer.analysis.parameters import (
     parameter_count,
     parameter_table,
 )
-from jaxformer.config.model import Seq2SeqConfig
-from jaxformer.config.presets import preset
+from jaxformer.config.causal_lm import CausalLmConfig
+from jaxformer.config.errors import UserError
+from jaxformer.config.model import DecoderConfig, RnnConfig, TransformerConfig
+from jaxformer.config.presets import PRESETS, preset
 from jaxformer.config.translate import TranslateConfig
-from jaxformer.data.batches import PairBatch
 from jaxformer.models.build import build
-from jaxformer.objectives import translation
+from jaxformer.models.decoder import Decoder
+from jaxformer.objectives import Objective, causal, translation
+from jaxformer.recipes.causal_lm import abstract_rows
+from jaxformer.recipes.translate import abstract_pairs
 from jaxformer.training.optimizers import optimizer
 from jaxformer.training.run import RunFolder
+
+CONFIGS = {"TranslateConfig": TranslateConfig, "CausalLmConfig": CausalLmConfig}
 
 WIDTH = 120
 """Columns of a table that goes into a file or a pipe."""
 
 
-def inspect_preset(name: str, vocabulary: int, tokens: int, length: int) -> None:
-    """Print the tables of a preset. Raises UserError for an unknown name."""
-    config = TranslateConfig(model=preset(name))
-    _print(name, config, vocabulary, tokens, length)
+class Subject(NamedTuple):
+    """What is looked at: a model, what it is trained for, and on what."""
+
+    config: Any
+    """A `TrainingConfig` with a model."""
+    model: nn.Module
+    objective: Objective
+    batch: Callable[[int, int], Any]
+    """The shapes of a batch of so many rows of such a length."""
+
+
+@singledispatch
+def subject(config: Any, vocabulary: int) -> Subject:
+    """What a configuration of a run trains, for so many tokens. A new job registers itself here."""
+    raise UserError(f"there is no table for {type(config).__name__}")
+
+
+@subject.register
+def _(config: TranslateConfig, vocabulary: int) -> Subject:
+    model = build(config.model, vocabulary)
+    return Subject(config, model, translation(model, config.smoothing, config.z_loss), abstract_pairs)
+
+
+@subject.register
+def _(config: CausalLmConfig, vocabulary: int) -> Subject:
+    model = Decoder(config.model, vocabulary)
+    return Subject(config, model, causal(model, config.z_loss, config.further), partial(abstract_rows, packed=True))
+
+
+@singledispatch
+def trained_by(model: Any) -> Any:
+    """The configuration of a run that would train a model. A new kind of model registers itself here."""
+    raise UserError(f"no job trains {type(model).__name__}")
+
+
+@trained_by.register(TransformerConfig)
+@trained_by.register(RnnConfig)
+def _(model: Any) -> TranslateConfig:
+    return TranslateConfig(model=model)
+
+
+@trained_by.register
+def _(model: DecoderConfig) -> CausalLmConfig:
+    return CausalLmConfig(model=model)
+
+
+def inspect_preset(name: str, vocabulary: int | None, tokens: int, length: int) -> None:
+    """Print the tables of a preset, for its own number of tokens unless another is given. Raises UserError for an
+    unknown name.
+    """
+    config, vocabulary = trained_by(preset(name)), vocabulary or PRESETS[name].vocabulary
+    _print(name, subject(config, vocabulary), vocabulary, tokens, length)
 
 
 def inspect_run(path: Path, length: int) -> None:
     """Print the tables of a run folder. Raises UserError where there is none."""
     run = RunFolder(path)
-    config = run.config(TranslateConfig)
-    _print(str(path), config, run.tokenizer().size, config.batches.tokens, length)
+    config, vocabulary = run.config(CONFIGS[run.kind()]), run.tokenizer().size
+    _print(str(path), subject(config, vocabulary), vocabulary, config.batches.tokens, length)
 
 
-def _print(title: str, config: TranslateConfig, vocabulary: int, tokens: int, length: int) -> None:
+def _print(title: str, looked_at: Subject, vocabulary: int, tokens: int, length: int) -> None:
     # A table is for reading, not for fitting: a pipe has no width to fit.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-    model = build(config.model, vocabulary)
-    abstract = abstract_parameters(model)
+    abstract = abstract_parameters(looked_at.model)
     rows = parameter_table(abstract)
     totals = [(name, f"{count:,}") for name, count in group_totals(rows).items()]
     totals += [("without embeddings", f"{non_embedding_count(rows):,}"), ("all", f"{parameter_count(rows):,}")]
     tables = [
         Titled(f"{title}: parameters", _table(("name", "shape", "axes", "count"), [_parameter(row) for row in rows])),
         Titled("totals", _table(("part", "count"), totals)),
-        _work(config.model, vocabulary, length),
-        _memory(config, model, nn.unbox(abstract), tokens, length),
+        _work(looked_at.config.model, vocabulary, length),
+        _memory(looked_at, nn.unbox(abstract), tokens, length),
     ]
     for line, table in tables:
         # A line of its own, since a table's own title is folded to the width of the table.
@@ -79,26 +131,25 @@ def _parameter(row: Parameter) -> tuple[str, str, str, str]:
     return row.path, " x ".join(map(str, row.shape)), axes, f"{row.count:,}"
 
 
-def _work(config: Seq2SeqConfig, vocabulary: int, length: int) -> Titled:
-    parts = forward_flops(config, vocabulary, length, length)
+def _work(model: Any, vocabulary: int, length: int) -> Titled:
+    parts = forward_flops(model, vocabulary, length, length)
     rows = [(part, f"{count / length / 1e6:.3f}") for part, count in parts.items()]
-    training = training_flops_per_target_token(config, vocabulary, length, length)
+    training = training_flops_per_target_token(model, vocabulary, length, length)
     rows.append(("forward pass", f"{sum(parts.values()) / length / 1e6:.3f}"))
     rows.append(("training", f"{training / 1e6:.3f}"))
-    return Titled(f"MFLOP per target token, sentences of {length} tokens", _table(("part", "MFLOP"), rows))
+    return Titled(f"MFLOP per predicted token, rows of {length} tokens", _table(("part", "MFLOP"), rows))
 
 
-def _memory(config: TranslateConfig, model: nn.Module, params: object, tokens: int, length: int) -> Titled:
+def _memory(looked_at: Subject, params: object, tokens: int, length: int) -> Titled:
     rows = max(1, tokens // length)
-    batch = PairBatch(
-        *(jax.ShapeDtypeStruct((rows, width), jnp.int32) for width in (length, length + 1))  # pyright: ignore[reportArgumentType]
-    )
-    objective = translation(model, config.smoothing, config.z_loss)
+    config, objective = looked_at.config, looked_at.objective
     update = optimizer(config.optimization, config.steps, config.model.width)
-    parts = training_memory(lambda params, batch: objective(params, batch, None).costs.loss, update, params, batch)
+    parts = training_memory(
+        lambda params, batch: objective(params, batch, None).costs.loss, update, params, looked_at.batch(rows, length)
+    )
     lines = [(part, readable(count)) for part, count in parts.items()]
     lines.append(("all", readable(sum(parts.values()))))
-    title = f"memory of a training step, estimated, {rows} sentences of {length} tokens"
+    title = f"memory of a training step, estimated, {rows} rows of {length} tokens"
     return Titled(title, _table(("part", "size"), lines))
 
 

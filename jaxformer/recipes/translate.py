@@ -1,103 +1,64 @@
 """Train an encoder-decoder on a parallel corpus, and use what was trained."""
 
 import json
-import math
 import shlex
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxformer.analysis.attention_maps import attention_maps
 from jaxformer.analysis.flops import training_flops_per_target_token
 from jaxformer.analysis.fonts import ADVICE
-from jaxformer.analysis.hardware import describe, summary, total_peak_flops
-from jaxformer.analysis.parameters import abstract_parameters, parameter_count, parameter_table
 from jaxformer.analysis.plots import draw_attention
 from jaxformer.config.errors import UserError
 from jaxformer.config.model import Learned, NoAttention, RnnConfig, TransformerConfig
-from jaxformer.config.training import NoAverage
 from jaxformer.config.translate import SearchConfig, TranslateConfig
-from jaxformer.data.batches import PairBatch, TranslationBatches, pair_batches
+from jaxformer.data.batches import PairBatch, Shape, TranslationBatches, pair_batches
 from jaxformer.data.corpora import ParallelCorpus, Split, load_corpus, load_split
 from jaxformer.models.build import build
 from jaxformer.models.rnn import Rnn
 from jaxformer.models.seq2seq import Transformer
 from jaxformer.objectives import translation
-from jaxformer.parallel.gather import gathered
-from jaxformer.parallel.mesh import batch_shardings, make_mesh, place, repeated_rows, replicated, state_shardings
 from jaxformer.text.bpe import BpeTokenizer, train_bpe
-from jaxformer.training.checkpoint import Checkpoints, Progress
-from jaxformer.training.evaluation import Translator, evaluate_loss
-from jaxformer.training.journal import Journal, Speed, clock, display
-from jaxformer.training.loop import Validation, fit
-from jaxformer.training.optimizers import optimizer
+from jaxformer.training.evaluation import Translator, evaluate_loss, perplexity
+from jaxformer.training.job import FREE, Job, restored, run_job
+from jaxformer.training.loop import Validation
 from jaxformer.training.run import RunFolder, write_whole
 from jaxformer.training.scoring import Scores, score
-from jaxformer.training.state import TrainState, new_state
-from jaxformer.training.step import Metrics, ShapedStep, make_step
 
 SHOWN = 8
 """Sentences of the valid split that every validation writes out."""
 
-FREE = ("watch", "checkpoint_every")
-"""Fields that may change from one part of a run to the next: they decide what is looked at, not what is computed."""
 
-
-class TranslationTask:
-    """What the training loop runs: steps over batches of sentence pairs, and validation by loss and BLEU."""
+class TranslationTask(Job):
+    """Steps over batches of sentence pairs, and validation by loss and BLEU."""
 
     def __init__(self, config: TranslateConfig, corpus: ParallelCorpus, tokenizer: BpeTokenizer) -> None:
-        self.config, self.corpus, self.tokenizer = config, corpus, tokenizer
-        self.model = build(config.model, tokenizer.size, tokenizer.pad)
+        self.corpus = corpus
+        model = build(config.model, tokenizer.size, tokenizer.pad)
         marks = {"pad": tokenizer.pad, "bos": tokenizer.bos, "eos": tokenizer.eos, "vocabulary": tokenizer.size}
-        self.batches = TranslationBatches(_encode(corpus.train, tokenizer), config.batches, config.seed, **marks)
-        _check_accumulation(config.optimization.accumulate, self.batches)
-        self.mesh = make_mesh(config.mesh)
-        self.place = partial(place, mesh=self.mesh)
-        self._optimizer = optimizer(config.optimization, config.steps, config.model.width)
-        abstract = jax.eval_shape(self._new_state)
-        self._boxed_params = abstract.params
-        self.shardings = state_shardings(abstract, self.mesh)
-        self.abstract = _laid_out(nn.unbox(abstract), self.shardings)
-        self._loss = jax.jit(translation(self.model))
-        self._valid = pair_batches(
-            _encode(corpus.valid, tokenizer), self.batches.bounds, config.batches.tokens, **marks
-        )
-        self._greedy = Translator(self.model, tokenizer, replace(config.search, beams=1))
-        self._samples: Callable[[int, str], None] = lambda step, text: None
+        batches = TranslationBatches(_encode(corpus.train, tokenizer), config.batches, config.seed, **marks)
+        super().__init__(config, model, tokenizer, batches, translation(model, config.smoothing, config.z_loss))
+        self._loss = jax.jit(translation(model))
+        self._valid = pair_batches(_encode(corpus.valid, tokenizer), batches.bounds, config.batches.tokens, **marks)
+        self._greedy = Translator(model, tokenizer, replace(config.search, beams=1))
         self._check_positions()
 
-    def new_state(self) -> TrainState:
-        """The state before the first step, on its devices."""
-        return jax.jit(lambda: nn.unbox(self._new_state()), out_shardings=self.shardings)()
+    def inputs(self) -> tuple[Any, ...]:
+        """A source and a target of two tokens."""
+        return (jnp.zeros((1, 2), jnp.int32),) * 2
 
-    def compile(self) -> None:
-        """Compile the step for every shape of batch."""
-        batches = [self._abstract_batch(*shape) for shape in self.batches.shapes]
-        self._step = ShapedStep(self.sharded_step(), self.abstract, batches)
-
-    def sharded_step(self) -> Any:
-        """The step over the mesh, jitted: the state is donated and comes back laid out as it was."""
-        objective = translation(self.model, self.config.smoothing, self.config.z_loss)
-        o = self.config.optimization
-        step = make_step(gathered(objective, self._boxed_params, self.mesh), self._optimizer, o.average, o.accumulate)
-        return jax.jit(step, out_shardings=(self.shardings, replicated(self.mesh)), donate_argnums=0)
-
-    def step(self, state: TrainState, batch: PairBatch) -> tuple[TrainState, Metrics]:
-        """One update."""
-        return self._step(state, batch)
+    def abstract_batch(self, shape: Shape) -> PairBatch:
+        """Sentence pairs of this shape."""
+        return abstract_pairs(*shape)
 
     def validate(self, step: int, params: Any) -> Validation:
         """Loss on the valid split, and BLEU of greedy translations of its first sentences."""
-        total = evaluate_loss(self._loss, params, self._valid)
+        total = evaluate_loss(self._loss, params, [batch for _, batch in self._valid])
         nll = float(total.costs.nll / total.tokens)
         sources, references = self.corpus.valid.references()
         count = self.config.watch.sentences
@@ -105,20 +66,37 @@ class TranslationTask:
         scores = score(hypotheses, references[:count], self.config.target)
         bleu = (scores.bleu_lowercase if self.config.tokenizer.lowercase else scores.bleu).score
         shown = zip(sources[:SHOWN], hypotheses, references, strict=False)
-        self._samples(step, "".join(f"source     {s}\ntranslated {h}\nreference  {r[0]}\n\n" for s, h, r in shown))
+        sample = "".join(f"source     {s}\ntranslated {h}\nreference  {r[0]}\n\n" for s, h, r in shown)
+        self.keep_sample(step, sample)
         accuracy = float(total.costs.correct / total.tokens)
         metrics = {"valid_loss": nll, "valid_accuracy": accuracy, "valid_bleu": bleu}
-        return Validation(metrics, bleu, f"valid loss {nll:.4f}, perplexity {_exp(nll):.2f}, BLEU {bleu:.2f} (greedy)")
-
-    def write_samples_to(self, run: RunFolder) -> None:
-        """Let every validation leave its sample translations in the run."""
-        run.samples_path.mkdir(exist_ok=True)
-        self._samples = lambda step, text: write_whole(run.samples_path / f"{step:07}.txt", text)
+        return Validation(
+            metrics, bleu, f"valid loss {nll:.4f}, perplexity {perplexity(nll):.2f}, BLEU {bleu:.2f} (greedy)"
+        )
 
     def flops_per_token(self) -> float:
         """Operations of training per target token, for sentences of the corpus' mean length."""
         source, target = self.batches.mean_lengths
         return training_flops_per_target_token(self.config.model, self.tokenizer.size, source, target)
+
+    def about(self) -> dict[str, str]:
+        """The corpus and the totals of an epoch, in which every pair is shown once."""
+        config, batches = self.config, self.batches
+        source, target = batches.mean_lengths
+        pairs = batches.pairs - batches.dropped
+        targets = pairs * target / batches.per_epoch
+        # A target's begin mark fills a position and is no target.
+        positions = pairs * (source + target + 1) / batches.efficiency / batches.per_epoch
+        sizes = f"{len(self.corpus.train):,} / {len(self.corpus.valid):,} / {len(self.corpus.test):,}"
+        return {
+            "data": f"{config.data} {config.source}→{config.target}, {sizes} pairs, vocabulary {self.tokenizer.size:,}",
+            "batches": f"{targets:,.0f} target tokens a step, {positions:,.0f} positions on both sides, "
+            f"{batches.efficiency:.0%} of them tokens, {batches.per_epoch} steps an epoch",
+        }
+
+    def notes(self) -> tuple[str | None, ...]:
+        """What was left out."""
+        return self.corpus.notice, self.batches.notice
 
     def _check_positions(self) -> None:
         """Raises UserError where the run would come upon a sequence without learned positions for all of it."""
@@ -140,120 +118,25 @@ class TranslationTask:
                 f"raise model.position.length to at least {max(lengths.values())}"
             )
 
-    def _new_state(self) -> TrainState:
-        init, run = jax.random.split(jax.random.key(self.config.seed))
-        tokens = jnp.zeros((1, 2), jnp.int32)
-        params = self.model.init(init, tokens, tokens)
-        return new_state(params, self._optimizer, self.config.optimization.average, run)
 
-    def _abstract_batch(self, rows: int, length: int) -> Any:
-        shapes = (rows, length), (rows, length + 1)
-        batch: Any = PairBatch(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes))  # pyright: ignore[reportArgumentType]
-        return _laid_out(batch, batch_shardings(batch, self.mesh))
+def abstract_pairs(rows: int, length: int) -> PairBatch:
+    """The shapes of a batch of sentence pairs."""
+    shapes = (rows, length), (rows, length + 1)
+    return PairBatch(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes))  # pyright: ignore[reportArgumentType]
 
 
 def train(config: TranslateConfig, out: Path, until: int | None = None) -> Path:
     """Train in the run folder `out`, or go on with the run that is there; returns the folder.
 
     `until` pauses the run after that step. Raises UserError for input that a person can mend, before anything is
-    written, and where another process trains in `out`; Interrupted on Ctrl-C or SIGTERM, with everything saved;
-    Diverged where the loss is no longer finite.
+    written, and otherwise as `run_job`.
     """
     corpus = load_corpus(config.data, config.source, config.target)
     run = RunFolder(out)
     run.holds(config, *FREE)
-    known = run.tokenizer_path.exists()
-    tokenizer = (
-        run.tokenizer() if known else train_bpe([*corpus.train.sources, *corpus.train.targets], config.tokenizer)
-    )
-    task = TranslationTask(config, corpus, tokenizer)
-    # All input has been looked at: from here on things are written, by one process at a time.
-    with run.locked():
-        _train(task, run, config.steps if until is None else min(until, config.steps))
+    tokenizer = run.tokenizer_or(lambda: train_bpe([*corpus.train.sources, *corpus.train.targets], config.tokenizer))
+    run_job(TranslationTask(config, corpus, tokenizer), run, until)
     return out
-
-
-def _train(task: TranslationTask, run: RunFolder, until: int) -> None:
-    config, env = task.config, describe()
-    # Asked again, since another process may have been here before the lock was had.
-    resumed = run.holds(config, *FREE)
-    if not resumed:
-        run.begin(config, env)
-    if not run.tokenizer_path.exists():
-        run.keep_tokenizer(task.tokenizer)
-    task.write_samples_to(run)
-    with Checkpoints(run.checkpoints_path, config.watch.keep) as checkpoints:
-        state, progress = _start(task, checkpoints)
-        step = int(state.step)
-        run.forget_after(step)
-        if run.config(TranslateConfig) != config:
-            run.keep_config(config)
-        _banner(task, env, run.path, step if resumed else None)
-        began = time.perf_counter()
-        task.compile()
-        shapes = ", ".join(f"{rows}x{length}" for rows, length in task.batches.shapes)
-        print(
-            f"compiled   {len(task.batches.shapes)} shapes ({shapes}) in {time.perf_counter() - began:.1f} s",
-            flush=True,
-        )
-        journal = Journal(run, step)
-        try:
-            with display(step, config.steps, config.watch.log_every) as shown:
-                fit(
-                    task,
-                    state,
-                    progress,
-                    steps=config.steps,
-                    until=until,
-                    checkpoint_every=config.checkpoint_every,
-                    watch=config.watch,
-                    checkpoints=checkpoints,
-                    journal=journal,
-                    display=shown,
-                    speed=Speed(until - step, task.flops_per_token(), total_peak_flops(config.model.dtype)),
-                )
-        finally:
-            journal.close()
-        print(f"trained    {clock(time.perf_counter() - began)} with compilation", flush=True)
-
-
-def _start(task: TranslationTask, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
-    """The newest checkpoint, or a new state where there is none."""
-    fingerprint = task.batches.fingerprint
-    if not checkpoints.steps:
-        return task.new_state(), Progress(fingerprint, 0)
-    state, progress = checkpoints.restore(task.abstract, checkpoints.steps[-1])
-    if progress.batches != fingerprint:
-        raise UserError(
-            f"the data of this run have changed: {task.config.data} gives batches {fingerprint[:12]}, "
-            f"the run was started with {progress.batches[:12]}; give it the same corpus, or choose another --out"
-        )
-    return state, progress
-
-
-def _banner(task: TranslationTask, env: dict[str, Any], out: Path, resumed_at: int | None) -> None:
-    config, batches = task.config, task.batches
-    parameters = parameter_count(parameter_table(abstract_parameters(task.model)))
-    # Totals of an epoch, in which every pair is shown once; a target's begin mark fills a position and is no target.
-    source, target = batches.mean_lengths
-    pairs = batches.pairs - batches.dropped
-    targets = pairs * target / batches.per_epoch
-    positions = pairs * (source + target + 1) / batches.efficiency / batches.per_epoch
-    sizes = f"{len(task.corpus.train):,} / {len(task.corpus.valid):,} / {len(task.corpus.test):,}"
-    lines = {
-        "devices": f"{summary(env)}, mesh {dict(task.mesh.shape)}",
-        "model": f"{parameters:,} parameters, {config.model.dtype}",
-        "work": f"{task.flops_per_token() / 1e6:.1f} MFLOP per target token",
-        "data": f"{config.data} {config.source}→{config.target}, {sizes} pairs, vocabulary {task.tokenizer.size:,}",
-        "batches": f"{targets:,.0f} target tokens a step, {positions:,.0f} positions on both sides, "
-        f"{batches.efficiency:.0%} of them tokens, {batches.per_epoch} steps an epoch",
-        "output": f"{out}, resumed at step {resumed_at}" if resumed_at is not None else str(out),
-    }
-    for name, text in lines.items():
-        print(f"{name:<10} {text}", flush=True)
-    for note in (task.corpus.notice, batches.notice, repeated_rows([s.rows for s in batches.shapes], task.mesh)):
-        if note:
-            print(f"{'note':<10} {note}", flush=True)
 
 
 @dataclass(frozen=True)
@@ -284,25 +167,9 @@ def load(path: Path | str, average: int = 1) -> Trained:
     """
     run = RunFolder(Path(path))
     config, tokenizer = run.config(TranslateConfig), run.tokenizer()
-    if not run.checkpoints_path.is_dir():
-        raise _nothing_saved(run)
     model = build(config.model, tokenizer.size, tokenizer.pad)
-    abstract = nn.unbox(abstract_parameters(model))
-    with Checkpoints(run.checkpoints_path, config.watch.keep) as checkpoints:
-        step = checkpoints.best_step
-        if step is None:
-            raise _nothing_saved(run)
-        averaged = not isinstance(config.optimization.average, NoAverage)
-        if average > 1:
-            params, step = checkpoints.mean_params(abstract, averaged, average), checkpoints.steps[-1]
-        else:
-            params = checkpoints.restore_params(abstract, averaged, step)
+    params, step = restored(run, config, model, average)
     return Trained(run, config, tokenizer, model, params, step)
-
-
-def _nothing_saved(run: RunFolder) -> UserError:
-    again = f"jaxformer train translate --out {shlex.quote(str(run.path))}"
-    return UserError(f"{run.path} has no checkpoint yet; go on with it: {again}")
 
 
 def evaluate(
@@ -358,30 +225,5 @@ def finish(out: Path) -> None:
            tensorboard --logdir {board}""")
 
 
-def _laid_out(abstract: Any, shardings: Any) -> Any:
-    """Shapes with the places where they are to lie."""
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract, shardings
-    )
-
-
-def _exp(x: float) -> float:
-    """eˣ, infinite where that is more than a float can hold."""
-    try:
-        return math.exp(x)
-    except OverflowError:
-        return math.inf
-
-
 def _encode(split: Split, tokenizer: BpeTokenizer) -> list[tuple[list[int], list[int]]]:
     return list(zip(tokenizer.encode_batch(split.sources), tokenizer.encode_batch(split.targets), strict=True))
-
-
-def _check_accumulation(parts: int, batches: TranslationBatches) -> None:
-    """Raises UserError where a batch cannot be cut into so many parts."""
-    rows = sorted({shape.rows for shape in batches.shapes if shape.rows % parts})
-    if rows:
-        raise UserError(
-            f"optimization.accumulate must divide the rows of every batch, got accumulate={parts} for batches of "
-            f"{' and '.join(map(str, rows))} rows; lower it, or raise batches.tokens"
-        )

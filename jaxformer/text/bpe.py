@@ -1,23 +1,23 @@
 """Byte-level BPE (Sennrich et al. 2016; over bytes as in Radford et al. 2019), by the `tokenizers` library."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from jaxformer.config.data import Bpe
 from jaxformer.config.errors import UserError
-from jaxformer.text.pieces import Pieces, byte_characters
-from jaxformer.text.tokenizer import SPECIALS, Specials
+from jaxformer.text.marked import Marked
+from jaxformer.text.pieces import byte_characters
+from jaxformer.text.tokenizer import SPECIALS
 
 
-class BpeTokenizer:
-    """A trained byte-level BPE: any text has ids, and `decode(encode(text)) == text` (lowercased if so trained)."""
-
-    pad, bos, eos = range(len(SPECIALS))
-    specials = Specials(pad, bos, eos)
+class BpeTokenizer(Marked):
+    """A trained byte-level BPE: any text has ids, and `decode(encode(text)) == text` (lowercased if so trained). The
+    file is in the format of the `tokenizers` library.
+    """
 
     def __init__(self, tokenizer: HfTokenizer) -> None:
         if tuple(tokenizer.id_to_token(i) for i in range(len(SPECIALS))) != SPECIALS:
@@ -27,18 +27,11 @@ class BpeTokenizer:
         self._tokenizer = tokenizer
         byte_of = dict(zip(byte_characters(), range(256), strict=True))
         token_of = {i: token for token, i in tokenizer.get_vocab().items()}
-        parts = [bytes(byte_of[c] for c in token_of[i]) for i in range(len(SPECIALS), len(token_of))]
-        self._pieces = Pieces([b"" for _ in SPECIALS] + parts, dict(enumerate(SPECIALS)))
+        super().__init__(bytes(byte_of[c] for c in token_of[i]) for i in range(len(SPECIALS), len(token_of)))
 
-    @property
-    def size(self) -> int:
-        """Number of ids, specials included."""
-        return len(self._pieces)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the saved file, in hexadecimal."""
-        return hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The library forgets, when it pickles a tokenizer, whether special tokens are read in text.
+        return _from_json, (self._tokenizer.to_str(),)
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, without begin or end mark."""
@@ -48,31 +41,23 @@ class BpeTokenizer:
         """Ids of many texts, in parallel threads."""
         return [e.ids for e in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Text of ids; specials are left out, and bytes that form no character become U+FFFD.
-
-        Raises ValueError if an id is outside the vocabulary.
-        """
-        return self._pieces.text(ids)
-
-    def pieces(self, ids: Iterable[int]) -> list[str]:
-        """What each id stands for, to be read by a person, as `Pieces.shown` says."""
-        return self._pieces.shown(ids)
-
-    def save(self, path: str | Path) -> None:
-        """Write the tokenizer as one JSON file in the format of the `tokenizers` library."""
-        Path(path).write_bytes(self._tokenizer.to_str().encode())
+    def _file(self) -> bytes:
+        return self._tokenizer.to_str().encode()
 
     @classmethod
     def load(cls, path: str | Path) -> "BpeTokenizer":
         """Read what `save` wrote. Raises UserError if the file is missing or is no tokenizer of this kind."""
         try:
-            return cls(HfTokenizer.from_str(Path(path).read_text(encoding="utf-8")))
+            return _from_json(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(f"no tokenizer at {path}; a run folder holds one once its training has begun") from None
         except Exception as error:  # the library raises bare Exception for a broken file
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{path} is not a tokenizer written by jaxformer: {reason}") from None
+
+
+def _from_json(text: str) -> BpeTokenizer:
+    return BpeTokenizer(HfTokenizer.from_str(text))
 
 
 def train_bpe(texts: Iterable[str], config: Bpe) -> BpeTokenizer:

@@ -1,58 +1,17 @@
 """Tokenizers that learn nothing: one id for each character, or one for each byte."""
 
-import hashlib
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
 from jaxformer.config.errors import UserError
-from jaxformer.text.pieces import Pieces
-from jaxformer.text.tokenizer import SPECIALS, Specials
+from jaxformer.text.marked import Marked
+from jaxformer.text.tokenizer import SPECIALS
 
 
-class _Units(ABC):
-    """Units of text, each with its id, behind the marks for padding, beginning and end."""
-
-    pad, bos, eos = range(len(SPECIALS))
-    specials = Specials(pad, bos, eos)
-
-    def __init__(self, units: Iterable[bytes]) -> None:
-        self._pieces = Pieces([b"" for _ in SPECIALS] + list(units), dict(enumerate(SPECIALS)))
-
-    @property
-    def size(self) -> int:
-        """Number of ids, specials included."""
-        return len(self._pieces)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the saved file, in hexadecimal."""
-        return hashlib.sha256(self._file()).hexdigest()
-
-    @abstractmethod
-    def encode(self, text: str) -> list[int]:
-        """Ids of one text, without begin or end mark."""
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of many texts."""
-        return [self.encode(text) for text in texts]
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """Text of ids; specials are left out, and bytes that form no character become U+FFFD.
-
-        Raises ValueError if an id is outside the vocabulary.
-        """
-        return self._pieces.text(ids)
-
-    def pieces(self, ids: Iterable[int]) -> list[str]:
-        """What each id stands for, to be read by a person, as `Pieces.shown` says."""
-        return self._pieces.shown(ids)
-
-    def save(self, path: str | Path) -> None:
-        """Write the tokenizer as one JSON file, which says by its "type" of which kind it is."""
-        Path(path).write_bytes(self._file())
+class _Units(Marked):
+    """Units of text that nothing was learned of. The file says by its "type" of which kind it is."""
 
     def _file(self) -> bytes:
         return (json.dumps(self._json()) + "\n").encode()

@@ -91,6 +91,10 @@ class PretrainedTokenizer:
         """Ids of many texts, in parallel threads."""
         return [e.ids for e in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """Ids of a text to be continued, with the marks that the model expects around it."""
+        return self.encode_with_specials(text).ids
+
     def encode_marked(self, text: str) -> Encoding:
         """A text that holds its own marks, such as a rendered chat: the text of a special token is that token."""
         return _encoding(self._reader.encode(text, add_special_tokens=False))

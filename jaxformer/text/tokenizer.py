@@ -26,7 +26,8 @@ class Tokenizer(Protocol):
     """Text to ids and back. Ids lie in 0 … size-1; `encode` adds no special ids.
 
     Nor does it make one of the text of a special token, "<eos>": that is text. A vocabulary that does not cover all
-    text yields its unknown id for the rest. `decode` leaves special ids out. A tokenizer without the id of a role says
+    text yields its unknown id for the rest. `encode_prompt` puts before a text to be continued what the model expects
+    there. `decode` leaves special ids out. A tokenizer without the id of a role says
     so in `specials`, and in a UserError where `pad`, `bos` or `eos` asks for it.
     """
 
@@ -51,6 +52,8 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]: ...
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]: ...
+
+    def encode_prompt(self, text: str) -> list[int]: ...
 
     def decode(self, ids: Iterable[int]) -> str: ...
 

@@ -1,5 +1,6 @@
 """Translating and scoring held-out text."""
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from typing import Any
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxformer.config.translate import SearchConfig
-from jaxformer.data.batches import IndexedPairs, IndexedSources, source_batches
+from jaxformer.data.batches import IndexedSources, source_batches
 from jaxformer.decoding.beam import beam
 from jaxformer.decoding.greedy import greedy
 from jaxformer.objectives import Objective, Total
@@ -57,7 +58,15 @@ class Translator:
         return found.tokens_BT
 
 
-def evaluate_loss(objective: Objective, params: Any, batches: Iterable[IndexedPairs]) -> Total:
+def perplexity(nll: float) -> float:
+    """e^nll, infinite where that is more than a float can hold."""
+    try:
+        return math.exp(nll)
+    except OverflowError:
+        return math.inf
+
+
+def evaluate_loss(objective: Objective, params: Any, batches: Iterable[Any]) -> Total:
     """The objective's sums over every batch, dropout off; `objective` should be jitted."""
-    totals = [objective(params, batch, None) for _, batch in batches]
+    totals = [objective(params, batch, None) for batch in batches]
     return jax.tree.map(lambda *parts: np.sum(jax.device_get(parts), dtype=np.float64), *totals)

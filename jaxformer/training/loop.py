@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import jax
 
-from jaxformer.config.translate import WatchConfig
+from jaxformer.config.training import WatchConfig
 from jaxformer.data.batches import prefetch
 from jaxformer.training.checkpoint import Checkpoints, Progress
 from jaxformer.training.journal import Display, Journal, Speed

@@ -7,6 +7,7 @@ import jax
 import optax
 
 from jaxformer.config.training import Adam, AdamW, Cosine, Noam, OptimizationConfig, Wsd
+from jaxformer.training.balance import BIAS
 
 
 @singledispatch
@@ -76,7 +77,7 @@ def decayed_leaves(params: Any) -> Any:
     def is_matrix(path: Any, leaf: Any) -> bool:
         # A box adds an entry of its own after the parameter's name.
         name = next(entry.key for entry in reversed(path) if isinstance(entry, jax.tree_util.DictKey))
-        return not (name.endswith("bias") or name in ("scale", "table", "position"))
+        return not (name.endswith("bias") or name in ("scale", "table", "position", BIAS))
 
     return jax.tree_util.tree_map_with_path(is_matrix, params)
 

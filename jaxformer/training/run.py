@@ -4,14 +4,14 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from jaxformer.config.errors import UserError
 from jaxformer.config.io import difference, from_json, to_json
-from jaxformer.text.bpe import BpeTokenizer
+from jaxformer.text.kinds import load_tokenizer
 from jaxformer.text.tokenizer import Tokenizer
 
 Config = TypeVar("Config")
@@ -69,28 +69,43 @@ class RunFolder:
 
     def keep_config(self, config: Any) -> None:
         """Write the configuration of the run."""
-        write_whole(self.config_path, json.dumps(to_json(config), indent=2, ensure_ascii=False) + "\n")
+        data = {"type": type(config).__name__, **to_json(config)}
+        write_whole(self.config_path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
     def keep_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Write the tokenizer of the run."""
-        temporary = self.path / ".tokenizer.json"
+        temporary = self.path / ".tokenizer"
         tokenizer.save(temporary)
-        temporary.replace(self.tokenizer_path)
+        temporary.replace(self._tokenizer_folder if temporary.is_dir() else self.tokenizer_path)
+
+    def kind(self) -> str:
+        """The name of the class of the run's configuration, which says what it trains. Raises as `config`."""
+        return self._kind(self._fields())
 
     def config(self, cls: type[Config]) -> Config:
-        """The configuration of the run. Raises UserError where the folder is not a run."""
+        """The configuration of the run. Raises UserError where the folder is not a run, or one of another kind."""
+        data = self._fields()
+        if self._kind(data) != cls.__name__:
+            raise UserError(f"{self.path} is a run of another kind: {self._kind(data)}, wanted {cls.__name__}")
         try:
-            data = json.loads(self.config_path.read_text(encoding="utf-8"))
+            return from_json(cls, {name: value for name, value in data.items() if name != "type"})
+        except UserError as error:
+            raise UserError(f"{self.config_path}: {error}") from None
+
+    def _fields(self) -> Any:
+        try:
+            return json.loads(self.config_path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(
                 f"{self.path} is not a run folder: it has no config.json; give a folder made by jaxformer train"
             ) from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{self.config_path} is damaged: {error}; restore it or train again") from None
-        try:
-            return from_json(cls, data)
-        except UserError as error:
-            raise UserError(f"{self.config_path}: {error}") from None
+
+    def _kind(self, data: Any) -> str:
+        if not isinstance(data, dict) or not isinstance(data.get("type"), str):
+            raise UserError(f'{self.config_path} does not say of what kind the run is; it needs a "type"')
+        return data["type"]
 
     @contextlib.contextmanager
     def _making(self) -> Iterator[None]:
@@ -127,9 +142,27 @@ class RunFolder:
     def samples_path(self) -> Path:
         return self.path / "samples"
 
-    def tokenizer(self) -> BpeTokenizer:
-        """The tokenizer of the run. Raises UserError where there is none."""
-        return BpeTokenizer.load(self.tokenizer_path)
+    @property
+    def _tokenizer_folder(self) -> Path:
+        """Where a tokenizer of several files is, as those of pretrained models are."""
+        return self.path / "tokenizer"
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether the run's training has begun so far."""
+        return self.tokenizer_path.exists() or self._tokenizer_folder.exists()
+
+    def tokenizer(self) -> Any:
+        """The tokenizer of the run, of whatever kind. Raises UserError where there is none."""
+        if not self.has_tokenizer:
+            raise UserError(
+                f"no tokenizer at {self.tokenizer_path}; a run folder holds one once its training has begun"
+            )
+        return load_tokenizer(self.tokenizer_path if self.tokenizer_path.exists() else self._tokenizer_folder)
+
+    def tokenizer_or(self, make: Callable[[], Any]) -> Any:
+        """The tokenizer of the run, or the one that is made for it where it has none yet."""
+        return self.tokenizer() if self.has_tokenizer else make()
 
     def forget_after(self, step: int) -> None:
         """Drop metrics of steps past `step`, which a resumed run takes again."""

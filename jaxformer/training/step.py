@@ -1,7 +1,8 @@
 """One training step: a pure function of state and batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -11,21 +12,28 @@ from jax import Array
 
 from jaxformer.config.training import Average, Ema, NoAverage
 from jaxformer.objectives import Objective, Total
+from jaxformer.training.balance import balanced
 from jaxformer.training.state import TrainState
 
 Metrics = dict[str, Array]
+NO_BIASES: Mapping[str, float] = MappingProxyType({})
 Step = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
 
 
 def make_step(
-    objective: Objective, optimizer: optax.GradientTransformation, average: Average | None = None, accumulate: int = 1
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    average: Average | None = None,
+    accumulate: int = 1,
+    bias_rates: Mapping[str, float] = NO_BIASES,
 ) -> Step:
     """(state, batch) → (state after one update, metrics).
 
     The loss is the mean over all tokens of the batch. With `accumulate` > 1 the rows of the batch are taken in that
     many parts, one after the other, and the mean is still over all of them. Metrics are float32 scalars: loss, nll
-    (nats per token), accuracy, gradient_norm (before clipping), tokens. To be jitted with the state donated; may be
-    mapped over states stacked on a leading axis.
+    (nats per token), accuracy, gradient_norm (before clipping), tokens, and where there are experts busiest (the load
+    of the busiest over the mean load). `bias_rates` are those of `balance`. To be jitted with the state donated; may
+    be mapped over states stacked on a leading axis.
     """
     average = average or NoAverage()
 
@@ -52,7 +60,7 @@ def make_step(
         tokens = jnp.maximum(total.tokens, 1.0)
         gradients = jax.tree.map(lambda g: g / tokens, sums)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = balanced(optax.apply_updates(state.params, updates), total.loads or {}, bias_rates)
         metrics = {
             "loss": total.costs.loss / tokens,
             "nll": total.costs.nll / tokens,
@@ -60,10 +68,17 @@ def make_step(
             "gradient_norm": optax.tree.norm(gradients),
             "tokens": total.tokens,
         }
+        if total.loads:
+            metrics["busiest"] = jnp.max(jnp.stack([_busiest(load_E) for load_E in total.loads.values()]))
         kept = _averaged(average, state.average, params, state.step)
         return TrainState(state.step + 1, params, optimizer_state, kept, state.key), metrics
 
     return step
+
+
+def _busiest(load_E: Array) -> Array:
+    """The load of the busiest expert of any layer, over the mean load, which is the same in all of them."""
+    return jnp.max(load_E) / jnp.mean(load_E.astype(jnp.float32))
 
 
 def _split(rows: Array, parts: int) -> Array:

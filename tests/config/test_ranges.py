@@ -4,9 +4,20 @@ import math
 
 import pytest
 
+from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.data import Batching
-from jaxformer.config.training import Adam, AdamW, Cosine, Ema, MeshConfig, Noam, OptimizationConfig, Wsd
-from jaxformer.config.translate import SearchConfig, TranslateConfig, WatchConfig
+from jaxformer.config.training import (
+    Adam,
+    AdamW,
+    Cosine,
+    Ema,
+    MeshConfig,
+    Noam,
+    OptimizationConfig,
+    WatchConfig,
+    Wsd,
+)
+from jaxformer.config.translate import SearchConfig, TranslateConfig, TranslationWatch
 
 pytestmark = pytest.mark.smoke
 
@@ -29,7 +40,9 @@ FIELDS = [
     (AdamW, {"beta1": PROBABILITY, "beta2": PROBABILITY, "epsilon": ABOVE_0, "weight_decay": NUMBER}),
     (OptimizationConfig, {"clip": ABOVE_0, "accumulate": COUNT}),
     (SearchConfig, {"beams": COUNT, "length": COUNT, "alpha": NUMBER}),
-    (WatchConfig, dict.fromkeys(("validate_every", "sentences", "keep", "log_every"), COUNT) | {"patience": NUMBER}),
+    (WatchConfig, dict.fromkeys(("validate_every", "keep", "log_every"), COUNT) | {"patience": NUMBER}),
+    (TranslationWatch, {"sentences": COUNT, "keep": COUNT, "patience": NUMBER}),
+    (CausalLmConfig, {"steps": COUNT, "seed": NUMBER, "z_loss": NUMBER, "further": NUMBER}),
     (Batching, dict.fromkeys(("tokens", "buckets", "max_length"), COUNT)),
     (
         TranslateConfig,

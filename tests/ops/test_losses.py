@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxformer.ops.losses import cross_entropy, linear_cross_entropy
+from jaxformer.ops.losses import Shaping, cross_entropy, linear_cross_entropy
 from tests.parity.compare import assert_all_close, assert_close, normal
 
 T, D, V = 35, 7, 23
@@ -70,7 +70,8 @@ def plain(x_TD, w_VD, labels_T, counted_T):
 
 
 def chunked(chunk):
-    return lambda x, w, labels, counted: linear_cross_entropy(x, w, labels, counted, SMOOTHING, Z_WEIGHT, chunk)
+    shaping = Shaping(SMOOTHING, Z_WEIGHT)
+    return lambda x, w, labels, counted: linear_cross_entropy(x, w, labels, counted, shaping, chunk)
 
 
 def values_and_gradients(function, x_TD, w_VD, counted_T, scale=1.0):

@@ -13,10 +13,12 @@ from jaxformer.cli import run as command
 from jaxformer.config.choice import choose
 from jaxformer.config.errors import UserError
 from jaxformer.config.training import Adam, AdamW, Cosine, Noam, OptimizationConfig, Wsd
-from jaxformer.config.translate import TranslateConfig, WatchConfig
+from jaxformer.config.translate import TranslateConfig, TranslationWatch
 from jaxformer.recipes import translate
 from jaxformer.recipes.translate import load, train
+from jaxformer.training import job
 from jaxformer.training.checkpoint import Checkpoints
+from jaxformer.training.evaluation import perplexity
 from jaxformer.training.run import RunFolder
 from tests.cli.toy import read_metrics, training, write_corpus
 
@@ -47,7 +49,7 @@ def test_every_optimizer_and_schedule_trains_and_resumes(data, tmp_path, capsys,
     config = replace(small(data), optimization=OptimizationConfig(optimizer, schedule))
     train(config, tmp_path / "run", until=2)
     # What is looked at may change between two parts of a run, and is then what the folder says.
-    config = replace(config, watch=WatchConfig(validate_every=17, keep=5), checkpoint_every=19)
+    config = replace(config, watch=TranslationWatch(validate_every=17, keep=5), checkpoint_every=19)
     train(config, tmp_path / "run", until=3)
     rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2, 3]
@@ -78,7 +80,7 @@ def test_a_run_that_diverges_fails_in_one_line_and_keeps_what_was_good(data, tmp
 
 def test_two_do_not_train_in_one_folder(data, tmp_path, monkeypatch):
     out = tmp_path / "run"
-    monkeypatch.setattr(translate, "_train", lambda task, run, until: run.begin(task.config, {}))
+    monkeypatch.setattr(job, "_train", lambda task, run, until: run.begin(task.config, {}))
     with RunFolder(out).locked(), pytest.raises(UserError, match="is in use by another process"):
         train(small(data), out)
     assert [path.name for path in out.iterdir()] == [".lock"]
@@ -106,17 +108,17 @@ def test_learned_positions_that_do_not_reach_are_refused_before_anything_is_writ
 
 
 def test_learned_positions_that_reach_are_not_refused(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(translate, "_train", lambda task, run, until: None)
+    monkeypatch.setattr(translate, "run_job", lambda task, run, until: None)
     train(small(data, "model.position=Learned(length=16)"), tmp_path / "run")
 
 
 def test_the_banner_counts_an_epoch_as_it_is(data, tmp_path, monkeypatch, capsys):
     """Against every batch of an epoch, of several shapes that occur unequally often."""
     seen = []
-    monkeypatch.setattr(translate, "_train", lambda task, run, until: seen.append((task, run)))
+    monkeypatch.setattr(translate, "run_job", lambda task, run, until: seen.append((task, run)))
     train(small(data, "batches.buckets=2", "batches.tokens=95"), tmp_path / "run")
     ((task, run),) = seen
-    translate._banner(task, {"devices": []}, run.path, None)
+    job._banner(task, {"devices": []}, run.path, None)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("batches ")]
     epoch = [task.batches[index] for index in range(task.batches.per_epoch)]
     pad = task.tokenizer.pad
@@ -131,4 +133,4 @@ def test_the_banner_counts_an_epoch_as_it_is(data, tmp_path, monkeypatch, capsys
 
 
 def test_a_perplexity_beyond_all_floats_is_infinite():
-    assert translate._exp(1e3) == math.inf and translate._exp(2.0) == math.exp(2.0)
+    assert perplexity(1e3) == math.inf and perplexity(2.0) == math.exp(2.0)

@@ -77,7 +77,7 @@ def test_a_loss_over_batches_is_the_loss_over_all():
         return Total(TokenLoss(*sums), np.float32(counted_BT.sum()))
 
     bounds = (3, 11, 40)
-    total = evaluate_loss(objective, {}, pair_batches(pairs, bounds, 64, **MARKS))
+    total = evaluate_loss(objective, {}, [batch for _, batch in pair_batches(pairs, bounds, 64, **MARKS)])
     targets = np.concatenate([[*target, BPE.eos] for _, target in pairs]).astype(np.float64)
     expected = Total(TokenLoss(targets.sum(), (targets**2).sum(), float(len(targets))), float(len(targets)))
     chex.assert_trees_all_close(total, expected, rtol=1e-12)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxformer.config.translate import WatchConfig
+from jaxformer.config.training import WatchConfig
 from jaxformer.training.checkpoint import Progress
 from jaxformer.training.journal import Speed
 from jaxformer.training.loop import Diverged, Interrupted, StopRequest, Validation, fit

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxformer.ops.linear import capped
+
 
 def scores(
     q_TH: Array, k_SH: Array, bias_TS: Array | None = None, *, scale: float | None = None, softcap: float | None = None
@@ -18,8 +20,7 @@ def scores(
     """
     scores_TS = jnp.einsum("th,sh->ts", q_TH, k_SH, preferred_element_type=jnp.float32)
     scores_TS = scores_TS / math.sqrt(q_TH.shape[-1]) if scale is None else scores_TS * scale
-    if softcap is not None:
-        scores_TS = softcap * jnp.tanh(scores_TS / softcap)
+    scores_TS = capped(scores_TS, softcap)
     return scores_TS if bias_TS is None else scores_TS + bias_TS
 
 

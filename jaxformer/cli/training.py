@@ -1,0 +1,116 @@
+"""The commands `jaxformer train JOB`: what all of them do with their options, their folder and their end."""
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, make_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+from jaxformer.cli.options import FAILED, INTERRUPTED, Option, check_names, parse
+from jaxformer.config.causal_lm import CausalLmConfig
+from jaxformer.config.choice import choose, fields, options
+from jaxformer.config.presets import PRESETS
+from jaxformer.config.ranges import at_least
+from jaxformer.config.translate import TranslateConfig
+
+HELP = """
+
+Any field may be written --any.field value, --any.field=value or any.field=value. A choice among objects is written as
+one: --model NAME, --optimization.schedule "Cosine(peak=0.001)". Running the same command again goes on with the run in
+--out, and so does --out alone, which takes all else from the run; the fields of watch and checkpoint_every may then be
+others.
+"""
+
+OUT = "The run folder; where none is given, one in runs that is named after the job, the data and the model."
+UNTIL = "Pause the run after this step; the same command without it goes on."
+
+
+@dataclass(frozen=True)
+class Training:
+    """One job: what it is called, its configuration, and the module with its `train` and `finish`."""
+
+    name: str
+    config: Any
+    recipe: str
+    folder: Callable[[Any], str]
+    """What the folder of a run is called that was given no --out, without its place and its model."""
+
+    @property
+    def options(self) -> type:
+        """The dataclass of all its options, for the command line."""
+        names = [
+            ("config", Annotated[type(self.config), Option(name="")]),
+            ("out", Annotated[Path | None, Option(help=OUT)], None),
+            ("until", Annotated[int | None, Option(help=UNTIL)], None),
+        ]
+        kind = make_dataclass("Train", names, frozen=True, namespace={"__post_init__": _check})
+        kind.__doc__ = (type(self.config).__doc__ or "") + HELP
+        return kind
+
+    def __call__(self, arguments: Sequence[str]) -> int:
+        """Runs the command and returns its exit code."""
+        config, rest = choose(self.config, list(arguments))
+        command = f"train {self.name}"
+        check_names(rest, [*dict(fields(config)), "out", "until"], command)
+        asked = parse(self.options, rest, command, self.options(config))
+        chosen = asked.config
+        if asked.out is not None and {name for name, _ in options(arguments)} <= {"out", "until"}:
+            chosen = _config_in(asked.out, type(chosen)) or chosen
+        return self._run(chosen, asked.out or self.default_folder(chosen), asked.until, arguments)
+
+    def default_folder(self, config: Any) -> Path:
+        """Where a run goes that was given no --out: named after what it does."""
+        model = next((name for name, preset in PRESETS.items() if preset.config == config.model), "model")
+        data = "".join(c if c.isalnum() else "-" for c in Path(config.data).name) or "corpus"
+        return Path("runs") / "-".join(filter(None, [self.name, data, self.folder(config), model]))
+
+    def _run(self, config: Any, out: Path, until: int | None, arguments: Sequence[str]) -> int:
+        recipe = import_module(self.recipe)
+        from jaxformer.training.loop import Diverged, Interrupted
+
+        again = " ".join([f"jaxformer train {self.name}", *map(shlex.quote, arguments)])
+        try:
+            recipe.train(config, out, until)
+            if until is None or until >= config.steps:
+                recipe.finish(out)
+        except Interrupted as stop:
+            _tell(f"\nsaved      step {stop.step} in {out}; go on with: {again}")
+            return INTERRUPTED
+        except (KeyboardInterrupt, BrokenPipeError):
+            # Before the first step, after the last one, or for the second time: only what a checkpoint holds is kept.
+            _tell(f"\nstopped    go on from the last checkpoint in {out} with: {again}")
+            return INTERRUPTED
+        except Diverged as stop:
+            _tell(f"jaxformer: {stop} (the run is in {out})")
+            return FAILED
+        return 0
+
+
+TRANSLATE = Training(
+    "translate",
+    TranslateConfig(),
+    "jaxformer.recipes.translate",
+    lambda config: f"{config.source}-{config.target}",
+)
+CAUSAL_LM = Training("causal-lm", CausalLmConfig(), "jaxformer.recipes.causal_lm", lambda config: "")
+
+
+def _check(asked: Any) -> None:
+    at_least(asked, 1, "until")
+
+
+def _config_in(out: Path, kind: type) -> Any:
+    """The configuration of the run that is there, None where none is."""
+    from jaxformer.training.run import RunFolder
+
+    run = RunFolder(out)
+    return run.config(kind) if run.config_path.exists() else None
+
+
+def _tell(line: str) -> None:
+    """A line on standard error, where that is still read: it often is the same pipe as standard output."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, file=sys.stderr)

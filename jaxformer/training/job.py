@@ -1,0 +1,298 @@
+"""What every run does, whatever it trains: make or restore a state, compile the step, loop, record and save."""
+
+import shlex
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from jaxformer.analysis.hardware import describe, summary, total_peak_flops
+from jaxformer.analysis.parameters import abstract_parameters, parameter_count, parameter_table
+from jaxformer.config.errors import UserError
+from jaxformer.config.training import NoAverage, TrainingConfig
+from jaxformer.data.buckets import Shape
+from jaxformer.objectives import Objective
+from jaxformer.parallel.gather import gathered
+from jaxformer.parallel.mesh import batch_shardings, make_mesh, place, repeated_rows, replicated, state_shardings
+from jaxformer.text.tokenizer import Tokenizer
+from jaxformer.training.checkpoint import Checkpoints, Progress
+from jaxformer.training.journal import Journal, Speed, clock, display
+from jaxformer.training.loop import Validation, fit
+from jaxformer.training.optimizers import optimizer
+from jaxformer.training.run import RunFolder, write_whole
+from jaxformer.training.state import TrainState, new_state
+from jaxformer.training.step import Metrics, ShapedStep, make_step
+
+FREE = ("watch", "checkpoint_every")
+"""Fields that may change from one part of a run to the next: they decide what is looked at, not what is computed."""
+
+
+JOBS = {
+    "TranslateConfig": "translate",
+    "CausalLmConfig": "causal-lm",
+    "MaskedLmConfig": "masked-lm",
+    "ClassifyConfig": "classify",
+    "InstructConfig": "instruct",
+}
+"""What follows `jaxformer train`, by the class of a run's configuration."""
+
+
+class Job(ABC):
+    """A model, the batches that it learns from, and what it learns: all that a run needs but its folder.
+
+    Args:
+        config: a `TrainingConfig` that has a `model`.
+        model: the module.
+        tokenizer: what the run keeps beside its weights.
+        batches: `batches[i]` for any i ≥ 0 is a NamedTuple of arrays of one of `shapes`, which have `rows`; besides
+            `per_epoch` and a `fingerprint`.
+        objective: what is learned.
+        given: weights to begin with, a part of the parameters' tree; the others are drawn.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        model: Any,
+        tokenizer: Tokenizer,
+        batches: Any,
+        objective: Objective,
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.config, self.model, self.tokenizer, self.batches = config, model, tokenizer, batches
+        self.objective, self._given = objective, given
+        self.mesh = make_mesh(config.mesh)
+        self.place = partial(place, mesh=self.mesh)
+        self._optimizer = optimizer(config.optimization, config.steps, config.model.width)
+        boxed = jax.eval_shape(self._boxed_state)
+        self._boxed_params = boxed.params
+        self.shardings = state_shardings(boxed, self.mesh)
+        self.abstract = _laid_out(nn.unbox(boxed), self.shardings)
+        self._check_given()
+        self._samples: Path | None = None
+        self._check_accumulation()
+
+    @abstractmethod
+    def inputs(self) -> tuple[Any, ...]:
+        """What the model is called with, as small as can be."""
+
+    @abstractmethod
+    def abstract_batch(self, shape: Shape) -> Any:
+        """A batch of this shape, with `jax.ShapeDtypeStruct` for arrays."""
+
+    @abstractmethod
+    def validate(self, step: int, params: Any) -> Validation:
+        """How well the parameters do on the valid split."""
+
+    @abstractmethod
+    def flops_per_token(self) -> float:
+        """Operations of training per predicted token."""
+
+    @abstractmethod
+    def about(self) -> dict[str, str]:
+        """What the data and the batches are, a line each, by its first word."""
+
+    def notes(self) -> Iterable[str | None]:
+        """What a person should know of the data before the run."""
+        return ()
+
+    def bias_rates(self) -> dict[str, float]:
+        """How fast the biases of experts move, as `balance.bias_rates` has them."""
+        return {}
+
+    def new_state(self) -> TrainState:
+        """The state before the first step, on its devices."""
+        # As an argument, for a constant of a program is compiled with it.
+        return jax.jit(self._new_state, out_shardings=self.shardings)(self._given)
+
+    def compile(self) -> None:
+        """Compile the step for every shape of batch."""
+        batches = [self.abstract_batch(shape) for shape in self.batches.shapes]
+        batches = [_laid_out(batch, batch_shardings(batch, self.mesh)) for batch in batches]
+        self._step = ShapedStep(self.sharded_step(), self.abstract, batches)
+
+    def sharded_step(self) -> Any:
+        """The step over the mesh, jitted: the state is donated and comes back laid out as it was."""
+        o = self.config.optimization
+        objective = gathered(self.objective, self._boxed_params, self.mesh)
+        step = make_step(objective, self._optimizer, o.average, o.accumulate, self.bias_rates())
+        return jax.jit(step, out_shardings=(self.shardings, replicated(self.mesh)), donate_argnums=0)
+
+    def step(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        """One update."""
+        return self._step(state, batch)
+
+    def write_samples_to(self, run: RunFolder) -> None:
+        """Let every validation leave its samples in the run."""
+        run.samples_path.mkdir(exist_ok=True)
+        self._samples = run.samples_path
+
+    def keep_sample(self, step: int, text: str) -> None:
+        """Write what a validation gave a person to read, where samples are kept."""
+        if self._samples is not None:
+            write_whole(self._samples / f"{step:07}.txt", text)
+
+    def _boxed_state(self) -> TrainState:
+        init, run = jax.random.split(jax.random.key(self.config.seed))
+        return self._state_of(self.model.init(init, *self.inputs()), run)
+
+    def _new_state(self, given: Mapping[str, Any] | None) -> TrainState:
+        init, run = jax.random.split(jax.random.key(self.config.seed))
+        return self._state_of(_over(nn.unbox(self.model.init(init, *self.inputs())), given or {}), run)
+
+    def _state_of(self, params: Any, key: Any) -> TrainState:
+        return new_state(params, self._optimizer, self.config.optimization.average, key)
+
+    def _check_given(self) -> None:
+        """Raises UserError where a weight to begin with has another shape than the model has."""
+        wanted = {name: leaf.shape for name, leaf in _named_leaves(self.abstract.params)}
+        for name, leaf in _named_leaves(self._given):
+            if wanted.get(name) != leaf.shape:
+                raise UserError(
+                    f"the weights to begin with must fit the model, got {name} of shape {tuple(leaf.shape)} for "
+                    f"{wanted.get(name)}; take the configuration that they were trained with"
+                )
+
+    def _check_accumulation(self) -> None:
+        """Raises UserError where a batch cannot be cut into so many parts."""
+        parts = self.config.optimization.accumulate
+        rows = sorted({shape.rows for shape in self.batches.shapes if shape.rows % parts})
+        if rows:
+            raise UserError(
+                f"optimization.accumulate must divide the rows of every batch, got accumulate={parts} for batches of "
+                f"{' and '.join(map(str, rows))} rows; lower it, or raise the batches"
+            )
+
+
+def run_job(job: Job, run: RunFolder, until: int | None = None) -> None:
+    """Train in the run folder, or go on with the run that is there, up to step `until` or the end.
+
+    All input has been looked at before: from here on things are written, by one process at a time. Raises UserError
+    where another process trains there; Interrupted on Ctrl-C or SIGTERM, with everything saved; Diverged where the loss
+    is no longer finite.
+    """
+    with run.locked():
+        _train(job, run, job.config.steps if until is None else min(until, job.config.steps))
+
+
+def _train(job: Job, run: RunFolder, until: int) -> None:
+    config, env = job.config, describe()
+    # Asked again, since another process may have been here before the lock was had.
+    resumed = run.holds(config, *FREE)
+    if not resumed:
+        run.begin(config, env)
+    if not run.has_tokenizer:
+        run.keep_tokenizer(job.tokenizer)
+    job.write_samples_to(run)
+    with Checkpoints(run.checkpoints_path, config.watch.keep) as checkpoints:
+        state, progress = _start(job, checkpoints)
+        step = int(state.step)
+        run.forget_after(step)
+        if run.config(type(config)) != config:
+            run.keep_config(config)
+        _banner(job, env, run.path, step if resumed else None)
+        _loop(job, run, checkpoints, state, progress, until)
+
+
+def restored(run: RunFolder, config: TrainingConfig, model: Any, average: int = 1) -> tuple[Any, int]:
+    """The parameters of a run's best checkpoint and their step, or the mean of the last `average` ones and the last
+    step. Raises UserError where nothing was saved yet.
+    """
+    abstract = nn.unbox(abstract_parameters(model))
+    averaged = not isinstance(config.optimization.average, NoAverage)
+    if not run.checkpoints_path.is_dir():
+        raise _nothing_saved(run)
+    with Checkpoints(run.checkpoints_path, config.watch.keep) as checkpoints:
+        step = checkpoints.best_step
+        if step is None:
+            raise _nothing_saved(run)
+        if average > 1:
+            return checkpoints.mean_params(abstract, averaged, average), checkpoints.steps[-1]
+        return checkpoints.restore_params(abstract, averaged, step), step
+
+
+def _nothing_saved(run: RunFolder) -> UserError:
+    again = f"jaxformer train {JOBS[run.kind()]} --out {shlex.quote(str(run.path))}"
+    return UserError(f"{run.path} has no checkpoint yet; go on with it: {again}")
+
+
+def _loop(
+    job: Job, run: RunFolder, checkpoints: Checkpoints, state: TrainState, progress: Progress, until: int
+) -> None:
+    config, step, began = job.config, int(state.step), time.perf_counter()
+    job.compile()
+    shapes = ", ".join(f"{rows}x{length}" for rows, length in job.batches.shapes)
+    print(f"compiled   {len(job.batches.shapes)} shapes ({shapes}) in {time.perf_counter() - began:.1f} s", flush=True)
+    journal = Journal(run, step)
+    try:
+        with display(step, config.steps, config.watch.log_every) as shown:
+            fit(
+                job,
+                state,
+                progress,
+                steps=config.steps,
+                until=until,
+                checkpoint_every=config.checkpoint_every,
+                watch=config.watch,
+                checkpoints=checkpoints,
+                journal=journal,
+                display=shown,
+                speed=Speed(until - step, job.flops_per_token(), total_peak_flops(config.model.dtype)),
+            )
+    finally:
+        journal.close()
+    print(f"trained    {clock(time.perf_counter() - began)} with compilation", flush=True)
+
+
+def _start(job: Job, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
+    """The newest checkpoint, or a new state where there is none."""
+    fingerprint = job.batches.fingerprint
+    if not checkpoints.steps:
+        return job.new_state(), Progress(fingerprint, 0)
+    state, progress = checkpoints.restore(job.abstract, checkpoints.steps[-1])
+    if progress.batches != fingerprint:
+        raise UserError(
+            f"the data of this run have changed: {job.config.data} gives batches {fingerprint[:12]}, "
+            f"the run was started with {progress.batches[:12]}; give it the same corpus, or choose another --out"
+        )
+    return state, progress
+
+
+def _banner(job: Job, env: dict[str, Any], out: Path, resumed_at: int | None) -> None:
+    parameters = parameter_count(parameter_table(abstract_parameters(job.model)))
+    lines = {
+        "devices": f"{summary(env)}, mesh {dict(job.mesh.shape)}",
+        "model": f"{parameters:,} parameters, {job.config.model.dtype}",
+        "work": f"{job.flops_per_token() / 1e6:.1f} MFLOP per predicted token",
+        **job.about(),
+        "output": f"{out}, resumed at step {resumed_at}" if resumed_at is not None else str(out),
+    }
+    for name, text in lines.items():
+        print(f"{name:<10} {text}", flush=True)
+    for note in (*job.notes(), repeated_rows([s.rows for s in job.batches.shapes], job.mesh)):
+        if note:
+            print(f"{'note':<10} {note}", flush=True)
+
+
+def _named_leaves(tree: Any) -> Iterable[tuple[str, Any]]:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        yield jax.tree_util.keystr(path, simple=True, separator="/"), leaf
+
+
+def _over(params: Any, given: Mapping[str, Any]) -> Any:
+    """The parameters, those in `given` in place of their own."""
+    if not isinstance(given, Mapping):
+        return given
+    return {name: _over(leaf, given[name]) if name in given else leaf for name, leaf in params.items()}
+
+
+def _laid_out(abstract: Any, shardings: Any) -> Any:
+    """Shapes with the places where they are to lie."""
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract, shardings
+    )
