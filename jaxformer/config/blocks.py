@@ -103,6 +103,11 @@ class MultiHead:
         return self.bias if self.output_bias is None else self.output_bias
 
     @property
+    def score_scale(self) -> float:
+        """What scores are multiplied by."""
+        return self.head_width**-0.5 if self.scale is None else self.scale
+
+    @property
     def rows(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of what one position leaves to be read: its key and its value."""
         return ((self.kv_heads, self.head_width),) * 2
@@ -132,6 +137,11 @@ class Latent:
 
     def __post_init__(self):
         at_least_one(self, "heads", "latent_width", "head_width", "rotary_width", "value_width")
+
+    @property
+    def score_scale(self) -> float:
+        """What scores are multiplied by."""
+        return (self.head_width + self.rotary_width) ** -0.5 if self.scale is None else self.scale
 
     @property
     def rows(self) -> tuple[tuple[int, ...], ...]:
@@ -211,6 +221,11 @@ def grouped(blocks: list[Block]) -> Groups:
         groups.append(Group(tuple(blocks[at : at + width]), times))
         at += width * times
     return tuple(groups)
+
+
+def ungrouped(groups: Groups) -> list[Block]:
+    """The block of every layer, in order."""
+    return [block for group in groups for _ in range(group.times) for block in group.blocks]
 
 
 def _repeats(blocks: list[Block], at: int) -> list[tuple[int, int]]:

@@ -78,10 +78,8 @@ class LatentAttention(nn.Module):
         return project("btnc,cnw->btnw", o_BTNC, self.wv_CNW), record
 
     def _attend(self, q: Array, k: Array, v: Array, where: Where) -> tuple[Array, Any]:
-        c = self.config
-        scale = (c.head_width + c.rotary_width) ** -0.5 if c.scale is None else c.scale
         places = {"query_positions": where.queries, "key_positions": where.keys}
-        return self.attend(q, k, v, mask=where.mask, bias=where.bias, scale=scale, **places)
+        return self.attend(q, k, v, mask=where.mask, bias=where.bias, scale=self.config.score_scale, **places)
 
     def _queries(self, x_BTD: Array, positions: Array | None) -> tuple[Array, Array]:
         """The part of each query that does not turn [B, T, N, H], and the one that does [B, T, N, R]."""

@@ -16,7 +16,7 @@ from jaxformer.decoding.greedy import greedy
 from jaxformer.weights.folder import bound, load_folder, save_folder
 from jaxformer.weights.names import leaves_of, write
 from jaxformer.weights.safetensors import open_tensors
-from tests.parity.families import DECODERS, ENCODER_DECODERS, FAMILIES, V, gradient_by_name
+from tests.parity.families import DECODERS, ENCODER, ENCODER_DECODERS, FAMILIES, V, gradient_by_name
 
 B, S, T = 3, 13, 11
 NEW = 9
@@ -97,6 +97,24 @@ def test_the_way_back(torch, transformers, pair, tmp_path, name):
     again = type(theirs).from_pretrained(tmp_path).eval()
     with torch.no_grad():
         assert torch.equal(asked(torch, again, name), asked(torch, theirs, name))
+
+
+def test_a_pooler_is_read_where_the_architecture_has_one(torch, transformers, tmp_path):
+    """BERT as it was trained first has both heads; many files for masked tokens alone hold its pooler still."""
+    torch.manual_seed(7)
+    theirs = transformers.BertForPreTraining(transformers.BertConfig(**ENCODER)).eval()
+    theirs.save_pretrained(tmp_path)
+    with torch.no_grad():
+        expected = theirs(torch.tensor(SOURCE)).prediction_logits
+        pooled = theirs.bert(torch.tensor(SOURCE)).pooler_output
+    ours = load_folder(tmp_path)
+    np.testing.assert_allclose(ours.model.apply(ours.params, SOURCE), expected, atol=1e-4)
+    np.testing.assert_allclose(ours.model.apply(ours.params, SOURCE, method="pooled"), pooled, atol=1e-4)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace("BertForPreTraining", "BertForMaskedLM"))
+    alone = load_folder(tmp_path)
+    assert "pooler" not in alone.params["params"]
+    np.testing.assert_allclose(alone.model.apply(alone.params, SOURCE), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", DECODERS)

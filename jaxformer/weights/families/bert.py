@@ -1,10 +1,11 @@
 """BERT (Devlin et al. 2019), RoBERTa (Liu et al. 2019) and DistilBERT (Sanh et al. 2019)."""
 
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from jaxformer.config.blocks import Block, FeedForward, LayerNorm, MultiHead, PostNorm, grouped
+from jaxformer.config.blocks import Block, FeedForward, LayerNorm, MultiHead, PostNorm, grouped, ungrouped
 from jaxformer.config.model import EncoderConfig, Learned
-from jaxformer.weights.families.described import ACTIVATIONS, Described
+from jaxformer.weights.families.described import ACTIVATION_NAMES, ACTIVATIONS, Described, part
 from jaxformer.weights.fields import Fields
 from jaxformer.weights.names import Layers, Names, NameTable, flat, matrix, same
 
@@ -68,29 +69,77 @@ SURPLUS = (
     r".*embeddings\.position_ids",
     r"cls\.predictions\.decoder\.(weight|bias)",
     r"cls\.seq_relationship\..*",
+    r"(bert|roberta)\.pooler\..*",
     r"lm_head\.decoder\.(weight|bias)",
     r"vocab_projector\.weight",
 )
-"""Buffers, copies of tied weights, and the head that tells whether two sentences follow each other."""
+"""Buffers, copies of tied weights, the head that tells whether two sentences follow each other, and a pooler that the
+architecture does not name.
+"""
+
+
+class Heads(NamedTuple):
+    """What stands on the layers."""
+
+    masked: bool
+    """A head for masked tokens."""
+    pooler: bool
+
+
+BERT_HEADS = {
+    "BertModel": Heads(masked=False, pooler=True),
+    "BertForMaskedLM": Heads(masked=True, pooler=False),
+    "BertForPreTraining": Heads(masked=True, pooler=True),
+}
+"""By architecture; a file that names none is of the first."""
+
+ROBERTA_HEADS = {
+    "RobertaModel": Heads(masked=False, pooler=True),
+    "RobertaForMaskedLM": Heads(masked=True, pooler=False),
+}
+
+DISTILBERT_HEADS = {
+    "DistilBertModel": Heads(masked=False, pooler=False),
+    "DistilBertForMaskedLM": Heads(masked=True, pooler=False),
+}
 
 
 def bert(fields: Fields) -> Described:
-    """The config.json of BERT: with the head for masked tokens where its architecture says so, else with the pooler."""
-    masked = _masked(fields, "BertForMaskedLM", "BertForPreTraining", "BertModel")
-    prefix = "bert." if masked else ""
-    return _described(fields, masked, prefix, prefix + "encoder.layer.{i}.", LAYER, BERT_HEAD)
+    """The config.json of BERT, its architecture saying which heads it has."""
+    heads = _heads(fields, BERT_HEADS)
+    return _described(fields, heads, "bert." if heads.masked else "", BERT_HEAD)
+
+
+def bert_fields(config: EncoderConfig) -> dict[str, Any]:
+    """`bert` taken back."""
+    if not config.segments:
+        raise ValueError(f"segments must be at least 1, got {config.segments}")
+    feed_forward, blocks = part(config, FeedForward), ungrouped(config.groups)
+    architectures = {heads: name for name, heads in BERT_HEADS.items()}
+    return {
+        "architectures": [architectures.get(Heads(config.masked_head, config.pooler), "BertModel")],
+        "hidden_size": config.width,
+        "num_hidden_layers": len(blocks),
+        "num_attention_heads": part(config, MultiHead).heads,
+        "intermediate_size": feed_forward.hidden,
+        "hidden_act": ACTIVATION_NAMES[feed_forward.activation],
+        "layer_norm_eps": blocks[0].norm.epsilon,
+        "max_position_embeddings": config.context,
+        "type_vocab_size": config.segments,
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": 0.0,
+    }
 
 
 def roberta(fields: Fields) -> Described:
     """The config.json of RoBERTa, whose positions are counted from the row after that of the padding token."""
-    masked = _masked(fields, "RobertaForMaskedLM", None, "RobertaModel")
-    prefix, first = "roberta." if masked else "", fields("pad_token_id", 1) + 1
-    return _described(fields, masked, prefix, prefix + "encoder.layer.{i}.", LAYER, ROBERTA_HEAD, first)
+    heads, first = _heads(fields, ROBERTA_HEADS), fields("pad_token_id", 1) + 1
+    return _described(fields, heads, "roberta." if heads.masked else "", ROBERTA_HEAD, first)
 
 
 def distilbert(fields: Fields) -> Described:
     """The config.json of DistilBERT: no segments, no pooler."""
-    masked = _masked(fields, "DistilBertForMaskedLM", None, "DistilBertModel")
+    masked, pooler = _heads(fields, DISTILBERT_HEADS)
     fields.must("sinusoidal_pos_embds", False, True)  # trained or not, the positions are in the file
     prefix, D, heads = "distilbert." if masked else "", fields("dim"), fields("n_heads")
     activation = fields.choose("activation", ACTIVATIONS, "gelu")
@@ -107,6 +156,7 @@ def distilbert(fields: Fields) -> Described:
         position=Learned(context),
         segments=0,
         masked_head=masked,
+        pooler=pooler,
         activation=activation,
         context=context,
     )
@@ -116,21 +166,17 @@ def distilbert(fields: Fields) -> Described:
     return described
 
 
-def _masked(fields: Fields, masked: str, pretraining: str | None, plain: str) -> bool:
-    """Whether the file has the head for masked tokens. A file that does not say is the plain model."""
-    heads = {masked: True, plain: False} | ({pretraining: True} if pretraining else {})
-    architectures = fields("architectures", None) or [plain]
-    return Fields({"architectures": architectures[0]}, fields.where).choose("architectures", heads)
+def _heads(fields: Fields, known: Mapping[str, Heads]) -> Heads:
+    architectures = fields("architectures", None) or [next(iter(known))]
+    return Fields({"architectures": architectures[0]}, fields.where).choose("architectures", known)
 
 
-def _described(
-    fields: Fields, masked: bool, prefix: str, layers: str, rows: tuple[Names, ...], head: tuple[Names, ...], first=0
-) -> Described:
+def _described(fields: Fields, heads: Heads, prefix: str, head: tuple[Names, ...], first: int = 0) -> Described:
     fields.must("position_embedding_type", "absolute", None)
-    D, heads, norm = fields("hidden_size"), fields("num_attention_heads"), LayerNorm(fields("layer_norm_eps", 1e-12))
+    D, count, norm = fields("hidden_size"), fields("num_attention_heads"), LayerNorm(fields("layer_norm_eps", 1e-12))
     activation = fields.choose("hidden_act", ACTIVATIONS, "gelu")
     feed_forward = FeedForward(fields("intermediate_size"), activation)
-    block = Block(MultiHead(heads, heads, D // heads), feed_forward, norm, PostNorm())
+    block = Block(MultiHead(count, count, D // count), feed_forward, norm, PostNorm())
     context = fields("max_position_embeddings") - first
     config = EncoderConfig(
         width=D,
@@ -138,13 +184,13 @@ def _described(
         position=Learned(context, first),
         segments=fields("type_vocab_size", 2),
         embedding_norm=norm,
-        masked_head=masked,
-        pooler=not masked,
+        masked_head=heads.masked,
+        pooler=heads.pooler,
         activation=activation,
         context=context,
     )
-    table = _table(prefix, layers, rows, head)
-    described = Described(config, fields("vocab_size"), table, fields("pad_token_id", 0))
+    table = _table(prefix, prefix + "encoder.layer.{i}.", LAYER, head)
+    described = Described(config, fields("vocab_size"), table, fields("pad_token_id", None) or 0)
     fields.done()
     return described
 

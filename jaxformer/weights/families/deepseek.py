@@ -1,11 +1,14 @@
 """DeepSeek-V3 (DeepSeek-AI 2024): latent attention, dense layers first, then experts beside shared ones."""
 
-from jaxformer.config.blocks import Block, Gated, Latent
+from typing import Any
+
+from jaxformer.config.blocks import Block, Gated, Latent, RmsNorm, ungrouped
 from jaxformer.config.experts import MixtureOfExperts, SigmoidRouter
+from jaxformer.config.model import DecoderConfig
 from jaxformer.config.positions import Yarn
 from jaxformer.ops.rotary import yarn_magnitude
-from jaxformer.weights.families.described import ACTIVATIONS, Described, rotary
-from jaxformer.weights.families.llama import GATED, PRE_NORMS, decoder, norm, table
+from jaxformer.weights.families.described import ACTIVATIONS, Described, part, rotary, rotary_fields
+from jaxformer.weights.families.llama import GATED, PRE_NORMS, decoder, decoder_fields, gated_fields, norm, table
 from jaxformer.weights.families.mixtral import EXPERTS
 from jaxformer.weights.fields import Fields
 from jaxformer.weights.layouts import Joined, JoinedHeads, Matrix
@@ -79,6 +82,48 @@ def _attention(fields: Fields) -> Latent:
         fields("v_head_dim"),
         fields("q_lora_rank", None),
         positions,
-        norm=norm(fields),
+        norm=RmsNorm(1e-6),  # whatever rms_norm_eps says
         scale=scale,
     )
+
+
+def deepseek_v3_fields(config: DecoderConfig) -> dict[str, Any]:
+    """`deepseek_v3` taken back. A model without experts has them after its last layer."""
+    blocks = ungrouped(config.groups)
+    mixture = part(config, MixtureOfExperts, otherwise=MixtureOfExperts(1, 1, 1, SigmoidRouter()))
+    dense = part(config, Gated, otherwise=Gated(mixture.hidden, mixture.activation))
+    sparse = [i for i, block in enumerate(blocks) if isinstance(block.feed_forward, MixtureOfExperts)]
+    first = {"first_k_dense_replace": min(sparse, default=len(blocks)), "num_nextn_predict_layers": 0}
+    frame = decoder_fields(config, "DeepseekV3ForCausalLM") | gated_fields(dense)
+    return frame | _latent_fields(part(config, Latent)) | _mixture_fields(mixture) | first
+
+
+def _latent_fields(attention: Latent) -> dict[str, Any]:
+    return {
+        "num_attention_heads": attention.heads,
+        "num_key_value_heads": attention.heads,
+        "kv_lora_rank": attention.latent_width,
+        "q_lora_rank": attention.query_width,
+        "qk_nope_head_dim": attention.head_width,
+        "qk_rope_head_dim": attention.rotary_width,
+        "v_head_dim": attention.value_width,
+        "rope_interleave": attention.rotary.interleaved,
+        **rotary_fields(attention.rotary),
+    }
+
+
+def _mixture_fields(mixture: MixtureOfExperts) -> dict[str, Any]:
+    # Another router is no part of this family, and is seen not to be when the fields are read again.
+    router = mixture.router if isinstance(mixture.router, SigmoidRouter) else SigmoidRouter()
+    return {
+        "n_routed_experts": mixture.experts,
+        "n_shared_experts": mixture.shared // mixture.hidden,
+        "num_experts_per_tok": mixture.active,
+        "moe_intermediate_size": mixture.hidden,
+        "scoring_func": "sigmoid",
+        "topk_method": "noaux_tc",
+        "n_group": router.groups,
+        "topk_group": router.active_groups,
+        "routed_scaling_factor": router.scale,
+        "norm_topk_prob": router.normalise,
+    }

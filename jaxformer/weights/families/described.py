@@ -1,14 +1,17 @@
-"""What a config.json comes to."""
+"""What a config.json comes to, and the parts that several families spell alike."""
 
-from typing import NamedTuple
+from dataclasses import asdict
+from typing import Any, NamedTuple, TypeVar
 
-from jaxformer.config.blocks import Groups
+from jaxformer.config.blocks import Groups, ungrouped
 from jaxformer.config.model import DecoderConfig, EncoderConfig, EncoderDecoderConfig
 from jaxformer.config.positions import Linear, Llama3, Rotary, Scaling, Yarn
 from jaxformer.weights.fields import Fields
 from jaxformer.weights.names import NameTable
 
 ModelConfig = DecoderConfig | EncoderConfig | EncoderDecoderConfig
+
+Part = TypeVar("Part")
 
 
 class Described(NamedTuple):
@@ -34,11 +37,25 @@ ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
-    "silu": "silu",
     "swish": "silu",
+    "silu": "silu",
     "relu2": "squared_relu",
 }
-"""Our names of the activations that a config.json may ask for."""
+"""Our names of the activations that a config.json may ask for; of two for one, that which is written comes last."""
+
+ACTIVATION_NAMES = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
+"""What a config.json calls our activations."""
+
+
+def part(config: DecoderConfig | EncoderConfig, kind: type[Part], otherwise: Part | None = None) -> Part:
+    """The first attention or feed-forward layer of a kind. Raises ValueError where there is none, unless another is
+    given in its place.
+    """
+    layers = (layer for block in ungrouped(config.groups) for layer in (block.attention, block.feed_forward))
+    found = next((layer for layer in layers if isinstance(layer, kind)), otherwise)
+    if found is None:
+        raise ValueError(f"no layer has {kind.__name__}")
+    return found
 
 
 def rotary(fields: Fields, context: int, interleaved: bool = False) -> Rotary:
@@ -61,6 +78,27 @@ def turning(scaling: Fields | None, base: float | None, context: int, interleave
     made = kind(scaling, context)
     scaling.done()
     return Rotary(base, fraction, made, interleaved)
+
+
+def rotary_fields(rotary: Rotary | None) -> dict[str, Any]:
+    """`rotary` taken back: in the older form, which every version of transformers reads."""
+    return {} if rotary is None else {"rope_theta": rotary.base, "rope_scaling": _scaling_fields(rotary.scaling)}
+
+
+SCALING_NAMES = {
+    "original_length": "original_max_position_embeddings",
+    "low": "low_freq_factor",
+    "high": "high_freq_factor",
+}
+"""What a config.json calls those fields of our scalings that have another name there."""
+
+
+def _scaling_fields(scaling: Scaling | None) -> dict[str, Any] | None:
+    kind = {Linear: "linear", Llama3: "llama3", Yarn: "yarn"}.get(type(scaling))
+    if scaling is None or kind is None:
+        return None
+    given = {SCALING_NAMES.get(name, name): value for name, value in asdict(scaling).items() if value is not None}
+    return {"rope_type": kind, **given}
 
 
 def _none(scaling: Fields, context: int) -> None:

@@ -1,9 +1,30 @@
 """Gemma 2 and 3: norms on both sides of a sublayer, local and global layers in turn."""
 
-from jaxformer.config.blocks import Block, Gated, MultiHead, RmsNorm, SandwichNorm
+from typing import Any
+
+from jaxformer.config.blocks import Block, Gated, MultiHead, RmsNorm, SandwichNorm, ungrouped
+from jaxformer.config.model import DecoderConfig
 from jaxformer.config.positions import Rotary
-from jaxformer.weights.families.described import ACTIVATIONS, Described, rotary, turning
-from jaxformer.weights.families.llama import ATTENTION, GATED, decoder, multi_head, table
+from jaxformer.weights.families.described import (
+    ACTIVATION_NAMES,
+    ACTIVATIONS,
+    Described,
+    part,
+    rotary,
+    rotary_fields,
+    turning,
+)
+from jaxformer.weights.families.llama import (
+    ATTENTION,
+    GATED,
+    decoder,
+    decoder_fields,
+    multi_head,
+    multi_head_fields,
+    table,
+    whole_heads,
+    window_fields,
+)
 from jaxformer.weights.fields import Fields
 from jaxformer.weights.names import same
 
@@ -76,3 +97,31 @@ def _described(fields: Fields, blocks: list[Block]) -> Described:
     described = Described(config, fields("vocab_size"), table(*ATTENTION, *GATED, *SANDWICH))
     fields.done()
     return described
+
+
+def gemma2_fields(config: DecoderConfig) -> dict[str, Any]:
+    """`gemma2` taken back."""
+    return _fields(config, "Gemma2ForCausalLM")
+
+
+def gemma3_fields(config: DecoderConfig) -> dict[str, Any]:
+    """`gemma3` taken back."""
+    heads = [block.attention for block in ungrouped(config.groups) if isinstance(block.attention, MultiHead)]
+    turns = {attention.window is None: attention.rotary for attention in heads}
+    local = turns.get(False) or Rotary()
+    bases = rotary_fields(turns.get(True)) | {"rope_local_base_freq": local.base}
+    return _fields(config, "Gemma3ForCausalLM") | bases
+
+
+def _fields(config: DecoderConfig, architecture: str) -> dict[str, Any]:
+    whole_heads(config)
+    attention, feed_forward = part(config, MultiHead), part(config, Gated)
+    asked = {
+        "intermediate_size": feed_forward.hidden,
+        "hidden_activation": ACTIVATION_NAMES[feed_forward.activation],
+        "attention_bias": attention.bias,
+        "query_pre_attn_scalar": round(attention.score_scale**-2),  # transformers allows whole ones alone
+        "attn_logit_softcapping": attention.softcap,
+        "final_logit_softcapping": config.softcap,
+    }
+    return decoder_fields(config, architecture) | multi_head_fields(attention) | window_fields(config) | asked

@@ -1,8 +1,10 @@
 """GPT-2 (Radford et al. 2019)."""
 
-from jaxformer.config.blocks import Block, FeedForward, LayerNorm, MultiHead, grouped
+from typing import Any
+
+from jaxformer.config.blocks import Block, FeedForward, LayerNorm, MultiHead, grouped, ungrouped
 from jaxformer.config.model import DecoderConfig, Learned
-from jaxformer.weights.families.described import ACTIVATIONS, Described
+from jaxformer.weights.families.described import ACTIVATION_NAMES, ACTIVATIONS, Described, part
 from jaxformer.weights.fields import Fields
 from jaxformer.weights.layouts import Flat, Joined, Turned
 from jaxformer.weights.names import Layers, Names, NameTable, same
@@ -69,3 +71,22 @@ def gpt2(fields: Fields) -> Described:
     described = Described(config, fields("vocab_size"), TABLE)
     fields.done()
     return described
+
+
+def gpt2_fields(config: DecoderConfig) -> dict[str, Any]:
+    """`gpt2` taken back."""
+    feed_forward, blocks = part(config, FeedForward), ungrouped(config.groups)
+    return {
+        "architectures": ["GPT2LMHeadModel"],
+        "n_embd": config.width,
+        "n_layer": len(blocks),
+        "n_head": part(config, MultiHead).heads,
+        "n_inner": feed_forward.hidden,
+        "n_positions": config.context,
+        "activation_function": ACTIVATION_NAMES[feed_forward.activation],
+        "layer_norm_epsilon": blocks[0].norm.epsilon,
+        "tie_word_embeddings": config.tied_output,
+        "embd_pdrop": config.dropout,
+        "resid_pdrop": config.dropout,
+        "attn_pdrop": 0.0,
+    }

@@ -3,9 +3,17 @@
 from dataclasses import replace
 from typing import Any
 
-from jaxformer.config.blocks import Block, Gated, MultiHead, RmsNorm, grouped
+from jaxformer.config.blocks import Block, Gated, MultiHead, RmsNorm, grouped, ungrouped
+from jaxformer.config.experts import MixtureOfExperts
 from jaxformer.config.model import DecoderConfig
-from jaxformer.weights.families.described import ACTIVATIONS, Described, rotary
+from jaxformer.weights.families.described import (
+    ACTIVATION_NAMES,
+    ACTIVATIONS,
+    Described,
+    part,
+    rotary,
+    rotary_fields,
+)
 from jaxformer.weights.fields import Fields
 from jaxformer.weights.names import Layers, Names, NameTable, flat, matrix, same
 
@@ -128,3 +136,81 @@ def _plain(fields: Fields, blocks: list[Block]) -> Described:
     described = Described(decoder(fields, blocks), fields("vocab_size"), table(*ATTENTION, *GATED, *PRE_NORMS))
     fields.done()
     return described
+
+
+def decoder_fields(config: DecoderConfig, architecture: str) -> dict[str, Any]:
+    """`decoder` and `norm` taken back."""
+    blocks = ungrouped(config.groups)
+    return {
+        "architectures": [architecture],
+        "hidden_size": config.width,
+        "num_hidden_layers": len(blocks),
+        "rms_norm_eps": blocks[0].norm.epsilon,
+        "tie_word_embeddings": config.tied_output,
+        "max_position_embeddings": config.context,
+        "attention_dropout": 0.0,
+    }
+
+
+def multi_head_fields(attention: MultiHead) -> dict[str, Any]:
+    """`multi_head` taken back."""
+    return {
+        "num_attention_heads": attention.heads,
+        "num_key_value_heads": attention.kv_heads,
+        "head_dim": attention.head_width,
+        **rotary_fields(attention.rotary),
+    }
+
+
+def gated_fields(layer: Gated | MixtureOfExperts) -> dict[str, Any]:
+    """`gated` taken back, but for the biases, of which few families know."""
+    return {"intermediate_size": layer.hidden, "hidden_act": ACTIVATION_NAMES[layer.activation]}
+
+
+def window_fields(config: DecoderConfig) -> dict[str, Any]:
+    """Which layers have a window, and which."""
+    windows = [getattr(block.attention, "window", None) for block in ungrouped(config.groups)]
+    return {
+        "sliding_window": next(filter(None, windows), None),
+        "layer_types": ["sliding_attention" if window else "full_attention" for window in windows],
+    }
+
+
+def whole_heads(config: DecoderConfig) -> None:
+    """ValueError unless the width is a multiple of the heads, as transformers demands of Llama and Gemma."""
+    heads = part(config, MultiHead).heads
+    if config.width % heads:
+        raise ValueError(f"width must be a multiple of heads, got width={config.width}, heads={heads}")
+
+
+def llama_fields(config: DecoderConfig) -> dict[str, Any]:
+    """`llama` taken back."""
+    whole_heads(config)
+    biases = {"attention_bias": part(config, MultiHead).bias, "mlp_bias": part(config, Gated).bias}
+    return _plain_fields(config, "LlamaForCausalLM") | biases
+
+
+def mistral_fields(config: DecoderConfig) -> dict[str, Any]:
+    """`mistral` taken back."""
+    return _plain_fields(config, "MistralForCausalLM") | {"sliding_window": part(config, MultiHead).window}
+
+
+def qwen2_fields(config: DecoderConfig) -> dict[str, Any]:
+    """`qwen2` taken back."""
+    return _windowed_fields(config, "Qwen2ForCausalLM")
+
+
+def qwen3_fields(config: DecoderConfig) -> dict[str, Any]:
+    """`qwen3` taken back."""
+    return _windowed_fields(config, "Qwen3ForCausalLM") | {"attention_bias": part(config, MultiHead).bias}
+
+
+def _windowed_fields(config: DecoderConfig, architecture: str) -> dict[str, Any]:
+    windows = window_fields(config)
+    used = {"use_sliding_window": windows["sliding_window"] is not None}
+    return _plain_fields(config, architecture) | windows | used
+
+
+def _plain_fields(config: DecoderConfig, architecture: str) -> dict[str, Any]:
+    heads, hidden = multi_head_fields(part(config, MultiHead)), gated_fields(part(config, Gated))
+    return decoder_fields(config, architecture) | heads | hidden

@@ -1,9 +1,23 @@
 """Mixtures of experts on the frame of Llama: Mixtral and Qwen 3 MoE."""
 
-from jaxformer.config.blocks import Block, Gated
+from typing import Any
+
+from jaxformer.config.blocks import Block, Gated, MultiHead, ungrouped
 from jaxformer.config.experts import MixtureOfExperts, SoftmaxRouter
-from jaxformer.weights.families.described import ACTIVATIONS, Described
-from jaxformer.weights.families.llama import ATTENTION, GATED, PRE_NORMS, decoder, multi_head, norm, table
+from jaxformer.config.model import DecoderConfig
+from jaxformer.weights.families.described import ACTIVATIONS, Described, part
+from jaxformer.weights.families.llama import (
+    ATTENTION,
+    GATED,
+    PRE_NORMS,
+    decoder,
+    decoder_fields,
+    gated_fields,
+    multi_head,
+    multi_head_fields,
+    norm,
+    table,
+)
 from jaxformer.weights.fields import Fields
 from jaxformer.weights.layouts import Matrix, Stacked
 from jaxformer.weights.names import Names, matrix
@@ -68,3 +82,32 @@ def qwen3_moe(fields: Fields) -> Described:
     described = Described(decoder(fields, blocks), fields("vocab_size"), table(*rows))
     fields.done()
     return described
+
+
+def mixtral_fields(config: DecoderConfig) -> dict[str, Any]:
+    """`mixtral` taken back."""
+    attention, mixture = part(config, MultiHead), part(config, MixtureOfExperts)
+    asked = {
+        "num_local_experts": mixture.experts,
+        "num_experts_per_tok": mixture.active,
+        "sliding_window": attention.window,
+    }
+    frame = decoder_fields(config, "MixtralForCausalLM")
+    return frame | multi_head_fields(attention) | gated_fields(mixture) | asked
+
+
+def qwen3_moe_fields(config: DecoderConfig) -> dict[str, Any]:
+    """`qwen3_moe` taken back."""
+    attention, mixture = part(config, MultiHead), part(config, MixtureOfExperts)
+    layers = enumerate(ungrouped(config.groups))
+    asked = {
+        "attention_bias": attention.bias,
+        "num_experts": mixture.experts,
+        "num_experts_per_tok": mixture.active,
+        "moe_intermediate_size": mixture.hidden,
+        "norm_topk_prob": mixture.router.normalise,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [i for i, block in layers if not isinstance(block.feed_forward, MixtureOfExperts)],
+    }
+    dense = gated_fields(part(config, Gated, otherwise=Gated(mixture.hidden, mixture.activation)))
+    return decoder_fields(config, "Qwen3MoeForCausalLM") | multi_head_fields(attention) | dense | asked
