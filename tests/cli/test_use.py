@@ -1,6 +1,5 @@
 """A trained run is evaluated, translates and is looked into."""
 
-import io
 import json
 import re
 
@@ -16,7 +15,6 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from jaxformer.analysis.parameters import abstract_parameters, parameter_count, parameter_table
-from jaxformer.cli import run
 from jaxformer.config.data import Bpe
 from jaxformer.config.model import RnnConfig
 from jaxformer.config.training import NoAverage
@@ -31,29 +29,6 @@ from jaxformer.training.state import new_state
 from tests.cli.toy import GERMAN, contents, pairs, refusal, write_corpus, write_split
 
 SENTENCES = ["one two three four", "five five one two three", "two", "four three two one"]
-
-
-@pytest.fixture
-def said(capsys):
-    """Runs a command that must succeed and tell nothing on standard error; returns its standard output."""
-
-    def said(*arguments):
-        code = run(arguments)
-        out, err = capsys.readouterr()
-        assert (code, err) == (0, ""), (code, err)
-        return out
-
-    return said
-
-
-@pytest.fixture
-def piped(monkeypatch):
-    """Gives these bytes to the next command's standard input."""
-
-    def piped(data):
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
-
-    return piped
 
 
 def test_each_argument_is_translated_to_a_line(trained, said):
