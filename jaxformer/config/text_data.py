@@ -21,6 +21,11 @@ class Packed:
     def __post_init__(self) -> None:
         _check_rows(self)
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that a batch reads."""
+        return self.rows * self.length
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -33,6 +38,11 @@ class Windows:
 
     def __post_init__(self) -> None:
         _check_rows(self)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that a batch reads."""
+        return self.rows * self.length
 
 
 TextRows = Packed | Windows

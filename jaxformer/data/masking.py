@@ -3,6 +3,7 @@ in Liu et al. 2019, §4.1): a pure function of the rows, the settings, a seed an
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any, NamedTuple
@@ -26,35 +27,48 @@ _STREAM = 1
 
 
 class MaskedBatch(NamedTuple):
-    """Rows of a masked language model, each [CLS] … [SEP] and padding; all of shape [B, T]."""
+    """Rows of a masked language model, each [CLS] … [SEP] and padding, and the places M of each that are guessed."""
 
     inputs_BT: np.ndarray
-    """int32, what the model reads."""
-    labels_BT: np.ndarray
-    """int32, what stood there."""
-    counted_BT: np.ndarray
-    """bool, True where the label is to be guessed."""
+    """int32 [B, T], what the model reads."""
+    places_BM: np.ndarray
+    """int32 [B, M], where a token is to be guessed."""
+    labels_BM: np.ndarray
+    """int32 [B, M], what stood there."""
+    counted_BM: np.ndarray
+    """bool [B, M], False for a place that only fills up."""
 
 
 @singledispatch
-def chosen(masking: Any, draws_BT: np.ndarray, words_BT: np.ndarray | None) -> np.ndarray:
-    """Which tokens are to be guessed, bool [B, T], by uniform numbers in [0, 1). A new way is a new config class.
+def shared(masking: Any, draws_BT: np.ndarray, words_BT: np.ndarray | None) -> np.ndarray:
+    """The draw that decides whether each token is guessed, [B, T], from one of its own. A new way is a new config
+    class.
 
     words_BT int [B, T] is the number of each token's word in its row, between 0 and T-1.
     """
     raise TypeError(f"no rule to choose tokens by {type(masking).__name__}")
 
 
-@chosen.register
+@shared.register
 def _(masking: TokenMasking, draws_BT: np.ndarray, words_BT: np.ndarray | None) -> np.ndarray:
-    return draws_BT < masking.rate
+    return draws_BT
 
 
-@chosen.register
+@shared.register
 def _(masking: WholeWordMasking, draws_BT: np.ndarray, words_BT: np.ndarray | None) -> np.ndarray:
     if words_BT is None:
         raise ValueError("to mask whole words the tokens must be numbered by word, got no words_BT")
-    return np.take_along_axis(draws_BT, words_BT, axis=1) < masking.rate
+    return np.take_along_axis(draws_BT, words_BT, axis=1)
+
+
+def most_guessed(masking: Masking, length: int) -> int:
+    """The most tokens that are guessed in a row of this length: two deviations above what is expected.
+
+    A limit lets a model compute logits at few places, and of a number that is known when it is compiled. It is reached
+    by one row in forty. Devlin et al. 2019 have it as `max_predictions_per_seq`.
+    """
+    expected = masking.rate * length
+    return min(length, math.ceil(expected + 2 * math.sqrt(expected * (1 - masking.rate))))
 
 
 def mask_tokens(
@@ -67,7 +81,8 @@ def mask_tokens(
     mask: int,
     others: np.ndarray,
 ) -> MaskedBatch:
-    """Tokens with some of them hidden.
+    """Tokens with some of them hidden: those whose draw is below the rate. Where these are more than `most_guessed`,
+    the ones with the highest draws are spared, a word as a whole.
 
     Args:
         masking: which are chosen.
@@ -81,11 +96,15 @@ def mask_tokens(
     draws_BT, kinds_BT, swaps_BT = (
         keys.reshape(tokens_BT.shape) for keys in random_keys(entropy, *[tokens_BT.size] * 3)
     )
-    counted_BT = maskable_BT & chosen(masking, _uniform(draws_BT), words_BT)
+    most = most_guessed(masking, tokens_BT.shape[1])
+    counted_BT = _lowest(shared(masking, _uniform(draws_BT), words_BT), maskable_BT, masking.rate, most)
     kinds_BT = _uniform(kinds_BT)
     shown_BT = np.where(kinds_BT < HIDDEN + SWAPPED, others[swaps_BT % np.uint64(len(others))], tokens_BT)
     shown_BT = np.where(kinds_BT < HIDDEN, mask, shown_BT)
-    return MaskedBatch(np.where(counted_BT, shown_BT, tokens_BT).astype(np.int32), tokens_BT, counted_BT)
+    inputs_BT = np.where(counted_BT, shown_BT, tokens_BT).astype(np.int32)
+    places_BM = np.argsort(~counted_BT, axis=1, kind="stable")[:, :most]
+    labels_BM, counted_BM = (np.take_along_axis(each, places_BM, axis=1) for each in (tokens_BT, counted_BT))
+    return MaskedBatch(inputs_BT, places_BM.astype(np.int32), labels_BM, counted_BM)
 
 
 def number_words(tokens_BT: np.ndarray, continues_V: np.ndarray) -> np.ndarray:
@@ -112,8 +131,8 @@ class PackedSentences:
         self._cls, self._sep, self._inside = cls, sep, np.arange(config.length - 2)
         self._sentences = Rows(sentences, "sentence", vocabulary, after=(sep,))
         self._epochs = JoinedEpochs(self._sentences, Shape(config.rows, config.length - 2), seed)
-        self.shapes = (Shape(config.rows, config.length),)
-        self.per_epoch, self.lost = self._epochs.per_epoch, self._epochs.lost
+        self.shapes, self.mean_length = (Shape(config.rows, config.length),), float(config.length)
+        self.per_epoch, self.lost, self.notice = self._epochs.per_epoch, self._epochs.lost, None
 
     def __getitem__(self, index: int) -> np.ndarray:
         parts = self._epochs.rows(index)
@@ -136,6 +155,7 @@ class BucketedSentences:
         self._sentences = Rows(sentences, "sentence", vocabulary, before=(cls,), after=(sep,))
         self._plan = Buckets(self._sentences.lengths, config, seed, "sentences")
         self.shapes, self.per_epoch, self.notice = self._plan.shapes, self._plan.per_epoch, self._plan.notice
+        self.mean_length = float(self._sentences.lengths[self._plan.kept].mean())
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self._sentences.padded(*self._plan[index], self._pad)
@@ -197,7 +217,9 @@ class MaskedBatches:
         self._ordinary_V = ~np.isin(np.arange(vocabulary), [mask, *special])
         self._others = np.flatnonzero(self._ordinary_V)
         self._continues_V = continues_V
-        self.shapes, self.per_epoch = rows.shapes, rows.per_epoch
+        self.shapes, self.per_epoch, self.notice = rows.shapes, rows.per_epoch, rows.notice
+        self.mean_length = rows.mean_length
+        """Tokens of a row, marks among them and padding not."""
 
     def __getitem__(self, index: int) -> MaskedBatch:
         """Batch number `index`."""
@@ -216,6 +238,15 @@ class MaskedBatches:
         for flags_V in (self._ordinary_V, self._continues_V):
             digest.update(b"" if flags_V is None else np.packbits(flags_V).tobytes())
         return digest.hexdigest()
+
+
+def _lowest(draws_BT: np.ndarray, maskable_BT: np.ndarray, rate: float, most: int) -> np.ndarray:
+    """Which draws are below the rate and among the `most` lowest of their row; equal ones all or none."""
+    draws_BT = np.where(maskable_BT, draws_BT, 1.0)
+    if most == draws_BT.shape[1]:
+        return draws_BT < rate
+    first_spared_B1 = np.partition(draws_BT, most, axis=1)[:, most, None]
+    return draws_BT < np.minimum(first_spared_B1, rate)
 
 
 def _uniform(keys: np.ndarray) -> np.ndarray:

@@ -67,11 +67,15 @@ class Encoder(nn.Module):
         first_BD = self.encode(tokens_BT, segments_BT)[:, 0]
         return self.pooler(first_BD) if self.config.pooler else first_BD
 
-    def masked_logits(self, tokens_BT: Array, places_BM: Array, segments_BT: Array | None = None) -> Array:
+    def masked_features(self, tokens_BT: Array, places_BM: Array) -> tuple[Array, Array, Array]:
+        """x [B, M, D], w [V, D] and b [V]: the logits of the tokens at some places alone are x wᵀ + b."""
+        x_BMD = jnp.take_along_axis(self.encode(tokens_BT), places_BM[..., None], axis=1)
+        return *self._predicting(x_BMD), self.head.bias()
+
+    def masked_logits(self, tokens_BT: Array, places_BM: Array) -> Array:
         """Logits float32 [B, M, V] of the tokens at some places alone."""
-        x_BTD = self.encode(tokens_BT, segments_BT)
-        x_BMD = jnp.take_along_axis(x_BTD, places_BM[..., None], axis=1)
-        return logits(*self._predicting(x_BMD)) + self.head.bias()
+        x_BMD, w_VD, bias_V = self.masked_features(tokens_BT, places_BM)
+        return logits(x_BMD, w_VD) + bias_V
 
     def attention_maps(self, tokens_BT: Array) -> dict[str, Array]:
         """Attention weights float32 "encoder" [layers, batch, heads, query, key] of a `recording` model."""

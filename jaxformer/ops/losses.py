@@ -56,9 +56,12 @@ class Shaping(NamedTuple):
 PLAIN = Shaping()
 
 
-def _summed(x_TD: Array, w_VD: Array, labels_T: Array, counted_T: Array, shaping: Shaping) -> TokenLoss:
+def _summed(
+    x_TD: Array, w_VD: Array, bias_V: Array | None, labels_T: Array, counted_T: Array, shaping: Shaping
+) -> TokenLoss:
     """The definition of `linear_cross_entropy`, all tokens at once."""
-    costs = cross_entropy(capped(logits(x_TD, w_VD), shaping.softcap), labels_T, shaping.smoothing, shaping.z_weight)
+    logits_TV = logits(x_TD, w_VD) if bias_V is None else logits(x_TD, w_VD) + bias_V
+    costs = cross_entropy(capped(logits_TV, shaping.softcap), labels_T, shaping.smoothing, shaping.z_weight)
     return jax.tree.map(lambda cost_T: jnp.sum(jnp.where(counted_T, cost_T, 0.0)), costs)
 
 
@@ -70,43 +73,45 @@ def linear_cross_entropy(
     counted_T: Array,
     shaping: Shaping = PLAIN,
     chunk: int = CHUNK,
+    bias_V: Array | None = None,
 ) -> TokenLoss:
-    """Sums over tokens of `cross_entropy` of the logits x wᵀ, which never exist for more than `chunk` tokens.
+    """Sums over tokens of `cross_entropy` of the logits x wᵀ + b, which never exist for more than `chunk` tokens.
 
-    x_TD [T, D] of any floating type, w_VD [V, D] float32, labels_T int32, counted_T bool: a token that does not count
-    adds nothing. Only `loss` has a gradient. It is computed together with the value, chunk by chunk, while the logits
-    are at hand: the loss is the last thing computed, so its gradient is known up to a factor before the backward pass
-    begins.
+    x_TD [T, D] of any floating type, w_VD [V, D] and bias_V [V] float32, labels_T int32, counted_T bool: a token that
+    does not count adds nothing. Only `loss` has a gradient. It is computed together with the value, chunk by chunk,
+    while the logits are at hand: the loss is the last thing computed, so its gradient is known up to a factor before
+    the backward pass begins.
     """
     chunks = _chunks(chunk, x_TD, labels_T, counted_T)
 
     def add(total: TokenLoss, part: Any) -> tuple[TokenLoss, None]:
         x_TD, labels_T, counted_T = part
-        return jax.tree.map(jnp.add, total, _summed(x_TD, w_VD, labels_T, counted_T, shaping)), None
+        return jax.tree.map(jnp.add, total, _summed(x_TD, w_VD, bias_V, labels_T, counted_T, shaping)), None
 
     return jax.lax.scan(add, TokenLoss(*[jnp.zeros((), jnp.float32)] * 3), chunks)[0]
 
 
-def _forward(x_TD, w_VD, labels_T, counted_T, shaping, chunk):
+def _forward(x_TD, w_VD, labels_T, counted_T, shaping, chunk, bias_V):
     def add(sums: Any, part: Any) -> tuple[Any, Array]:
         x_TD, labels_T, counted_T = part
 
-        def loss(x_TD: Array, w_VD: Array) -> tuple[Array, TokenLoss]:
-            total = _summed(x_TD, w_VD, labels_T, counted_T, shaping)
+        def loss(x_TD: Array, output: Any) -> tuple[Array, TokenLoss]:
+            total = _summed(x_TD, *output, labels_T, counted_T, shaping)
             return total.loss, total
 
-        (dx_TD, dw_VD), total = jax.grad(loss, argnums=(0, 1), has_aux=True)(x_TD, w_VD)
-        return jax.tree.map(jnp.add, sums, (total, dw_VD)), dx_TD
+        (dx_TD, doutput), total = jax.grad(loss, argnums=(0, 1), has_aux=True)(x_TD, (w_VD, bias_V))
+        return jax.tree.map(jnp.add, sums, (total, doutput)), dx_TD
 
-    first = (TokenLoss(*[jnp.zeros((), jnp.float32)] * 3), jnp.zeros_like(w_VD))
-    (total, dw_VD), dx_CTD = jax.lax.scan(add, first, _chunks(chunk, x_TD, labels_T, counted_T))
+    first = (TokenLoss(*[jnp.zeros((), jnp.float32)] * 3), jax.tree.map(jnp.zeros_like, (w_VD, bias_V)))
+    (total, doutput), dx_CTD = jax.lax.scan(add, first, _chunks(chunk, x_TD, labels_T, counted_T))
     dx_TD = jnp.swapaxes(dx_CTD, 0, 1).reshape(-1, x_TD.shape[-1])[: x_TD.shape[0]]
-    return total, (dx_TD, dw_VD)
+    return total, (dx_TD, doutput)
 
 
 def _backward(shaping, chunk, saved, cotangent):
-    dx_TD, dw_VD = saved
-    return (dx_TD * cotangent.loss.astype(dx_TD.dtype), dw_VD * cotangent.loss, None, None)
+    dx_TD, doutput = saved
+    dw_VD, dbias_V = jax.tree.map(lambda sum_: sum_ * cotangent.loss, doutput)
+    return dx_TD * cotangent.loss.astype(dx_TD.dtype), dw_VD, None, None, dbias_V
 
 
 linear_cross_entropy.defvjp(_forward, _backward)

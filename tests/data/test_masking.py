@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jaxformer.config.data import Batching
 from jaxformer.config.errors import UserError
 from jaxformer.config.text_data import Packed, TokenMasking, WholeWordMasking
-from jaxformer.data.masking import MaskedBatches, marked_rows, mask_tokens, number_words
+from jaxformer.data.masking import MaskedBatches, marked_rows, mask_tokens, most_guessed, number_words
 
 PAD, UNK, CLS, SEP, MASK, VOCABULARY = 0, 1, 2, 3, 4, 499
 SPECIAL = (PAD, CLS, SEP)
@@ -40,26 +40,41 @@ def many(masking, tokens_BT, seed=0):
     return mask_tokens(masking, tokens_BT, tokens_BT > 4, words_BT, (seed, 3), mask=MASK, others=others)
 
 
+def guessed(batch):
+    """Where tokens are to be guessed, bool [B, T]."""
+    guessed_BT = np.zeros(batch.inputs_BT.shape, bool)
+    np.put_along_axis(guessed_BT, batch.places_BM, batch.counted_BM, axis=1)
+    return guessed_BT
+
+
+def restored(batch):
+    """What stood in the rows before they were masked."""
+    tokens_BT = batch.inputs_BT.copy()
+    np.put_along_axis(tokens_BT, batch.places_BM, batch.labels_BM, axis=1)
+    return tokens_BT
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("kind", [TokenMasking, WholeWordMasking])
 @pytest.mark.parametrize("rate", [0.15, 0.4])
 def test_the_parts_are_those_of_the_paper(kind, rate):
     tokens_BT = np.random.default_rng(0).integers(5, VOCABULARY, (1009, 101)).astype(np.int32)
-    inputs_BT, labels_BT, counted_BT = many(kind(rate), tokens_BT)
-    assert inputs_BT.dtype == labels_BT.dtype == np.int32 and counted_BT.dtype == bool
-    np.testing.assert_array_equal(labels_BT, tokens_BT)
-    np.testing.assert_array_equal(inputs_BT[~counted_BT], tokens_BT[~counted_BT])
-    shown, label = inputs_BT[counted_BT], labels_BT[counted_BT]
+    batch = many(kind(rate), tokens_BT)
+    assert [part.dtype for part in batch] == [np.int32] * 3 + [bool]
+    np.testing.assert_array_equal(restored(batch), tokens_BT)
+    guessed_BT = guessed(batch)
+    assert guessed_BT.sum() == batch.counted_BM.sum(), "no place is there twice"
+    shown, label = batch.inputs_BT[guessed_BT], tokens_BT[guessed_BT]
     kept, hidden = shown == label, shown == MASK
-    parts = [counted_BT.mean(), hidden.mean(), kept.mean(), (~kept & ~hidden).mean()]
+    parts = [guessed_BT.mean(), hidden.mean(), kept.mean(), (~kept & ~hidden).mean()]
     # A token drawn at random is the token itself once in 494 times.
     np.testing.assert_allclose(parts, [rate, 0.8, 0.1 + 0.1 / 494, 0.1 - 0.1 / 494], atol=0.008)
 
 
 def test_those_swapped_are_drawn_evenly_from_the_ordinary_ids():
     tokens_BT = np.full((1009, 101), 7, np.int32)
-    inputs_BT, _, counted_BT = many(TokenMasking(0.9), tokens_BT)
-    swapped = inputs_BT[counted_BT & (inputs_BT != MASK) & (inputs_BT != 7)]
+    inputs_BT = many(TokenMasking(0.9), tokens_BT).inputs_BT
+    swapped = inputs_BT[(inputs_BT != MASK) & (inputs_BT != 7)]
     assert swapped.min() == 5 and swapped.max() == VOCABULARY - 1
     counts = np.delete(np.bincount(swapped, minlength=VOCABULARY)[5:], 2)
     expected = counts.mean()
@@ -85,17 +100,33 @@ def test_a_word_is_guessed_whole_or_not_at_all():
     words_BT = number_words(tokens_BT, CONTINUES_V)
     both = {}
     for kind in (TokenMasking, WholeWordMasking):
-        counted_BT = many(kind(0.5), tokens_BT).counted_BT
-        words = [{bool(c) for c in counted_BT[b][words_BT[b] == w]} for b in range(211) for w in range(words_BT[b, -1])]
+        guessed_BT = guessed(many(kind(0.5), tokens_BT))
+        words = [{bool(c) for c in guessed_BT[b][words_BT[b] == w]} for b in range(211) for w in range(words_BT[b, -1])]
         both[kind] = any(len(word) == 2 for word in words)
     assert both == {TokenMasking: True, WholeWordMasking: False}
+
+
+@pytest.mark.parametrize("kind", [TokenMasking, WholeWordMasking])
+def test_of_too_many_those_with_the_lowest_draws_are_guessed(kind, monkeypatch):
+    """Without a limit, a lower rate chooses those with lower draws."""
+    tokens_BT = np.random.default_rng(0).integers(5, VOCABULARY, (211, 31)).astype(np.int32)
+    most = most_guessed(kind(0.2), 31)
+    limited = guessed(many(kind(0.2), tokens_BT))
+    monkeypatch.setattr("jaxformer.data.masking.most_guessed", lambda masking, length: length)
+    by_rate = [guessed(many(kind(rate), tokens_BT)) for rate in np.linspace(0, 0.2, 101)[1:]]
+    below = np.max([each * (each.sum(axis=1, keepdims=True) <= most) for each in by_rate], axis=0)
+    counts_B = by_rate[-1].sum(axis=1)
+    assert (below <= limited).all() and (limited <= by_rate[-1]).all()
+    assert most == 11 and counts_B.max() > most >= limited.sum(axis=1).max()
+    np.testing.assert_array_equal(limited[counts_B <= most], by_rate[-1][counts_B <= most])
+    if kind is TokenMasking:
+        assert set(limited[counts_B > most].sum(axis=1)) == {most}
 
 
 def test_choices_differ_from_word_to_word_and_row_to_row():
     tokens_BT = np.full((1009, 2), 6, np.int32)
     for masking in (TokenMasking(0.5), WholeWordMasking(0.5)):
-        counted_BT = many(masking, tokens_BT).counted_BT
-        both = counted_BT.all(axis=1).mean()
+        both = guessed(many(masking, tokens_BT)).all(axis=1).mean()
         assert 0.2 < both < 0.3, "neighbours are chosen independently"
 
 
@@ -108,14 +139,14 @@ def test_choices_differ_from_word_to_word_and_row_to_row():
 )
 def test_marks_and_padding_are_never_chosen_and_never_shown_for_another(sentences, config, masking, index):
     batches = masked(masking, config, sentences=sentences)
-    inputs_BT, labels_BT, counted_BT = batches[index]
-    assert not np.isin(labels_BT[counted_BT], [PAD, CLS, SEP, MASK]).any()
-    assert not np.isin(inputs_BT[counted_BT], [PAD, CLS, SEP]).any()
-    np.testing.assert_array_equal(inputs_BT[~counted_BT], labels_BT[~counted_BT])
+    batch = batches[index]
+    assert not np.isin(batch.labels_BM[batch.counted_BM], [PAD, CLS, SEP, MASK]).any()
+    assert not np.isin(batch.inputs_BT[guessed(batch)], [PAD, CLS, SEP]).any()
+    assert batch.places_BM.shape == (len(batch.inputs_BT), most_guessed(masking, batch.inputs_BT.shape[1]))
 
 
 def test_a_mask_that_stands_in_the_text_is_not_guessed():
-    assert not masked(TokenMasking(0.9), Packed(13, 7), sentences=[[MASK] * 97])[0].counted_BT.any()
+    assert not masked(TokenMasking(0.9), Packed(13, 7), sentences=[[MASK] * 97])[0].counted_BM.any()
 
 
 @pytest.mark.parametrize("config", [Packed(13, 7), Batching(tokens=91, buckets=3)])
@@ -132,8 +163,8 @@ def test_the_same_sentence_is_masked_anew_every_epoch():
     sentences = [list(range(5, 105))]
     batches = masked(TokenMasking(), Packed(103, 1), sentences=sentences)
     assert batches.per_epoch == 1
-    seen = [tuple(batches[i].counted_BT[0].tolist()) for i in range(5)]
-    assert len(set(seen)) == 5 and len({tuple(batches[i].labels_BT[0].tolist()) for i in range(5)}) == 1
+    seen = [tuple(guessed(batches[i])[0].tolist()) for i in range(5)]
+    assert len(set(seen)) == 5 and len({tuple(restored(batches[i])[0].tolist()) for i in range(5)}) == 1
 
 
 def test_the_fingerprint_sees_all_that_decides_the_stream():

@@ -95,6 +95,22 @@ def test_chunked_is_plain_in_values_and_gradients(chunk):
     )
 
 
+def test_a_bias_is_one_more_column_of_the_weights():
+    x_TD, w_VD, bias_V, counted_T = normal(3, T, D), normal(4, V, D), normal(5, V), np.arange(T) % 3 != 0
+    shaping = Shaping(SMOOTHING, Z_WEIGHT)
+
+    def biased(x_TD, w_VD, bias_V):
+        return linear_cross_entropy(x_TD, w_VD, labels(), counted_T, shaping, 11, bias_V).loss
+
+    def joined(x_TD, w_VD, bias_V):
+        x_TE = jnp.concatenate([x_TD, jnp.ones((T, 1))], axis=1)
+        return plain(x_TE, jnp.concatenate([w_VD, bias_V[:, None]], axis=1), labels(), counted_T).loss
+
+    every = [jax.value_and_grad(loss, argnums=(0, 1, 2))(x_TD, w_VD, bias_V) for loss in (biased, joined)]
+    assert_all_close(*every, 3e-6)
+    assert_close(biased(x_TD, w_VD, bias_V), every[1][0], 1e-6)
+
+
 def test_without_gradient_the_values_are_the_same():
     arguments = normal(3, T, D), normal(4, V, D), labels(), np.arange(T) % 3 != 0
     assert_all_close(jax.jit(chunked(11))(*arguments), plain(*arguments), 1e-6)
