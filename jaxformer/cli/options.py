@@ -31,6 +31,9 @@ def parse(kind: Any, arguments: Sequence[str], name: str, default: Any = None) -
         if not stop.code:
             raise
         raise UserError(f"{_sentence(said.getvalue())}; jaxformer {name} --help lists what is allowed") from None
+    except ValueError as error:
+        # tyro tells itself what a dataclass refuses, but not where that stands inside another.
+        raise UserError(f"{error}; jaxformer {name} --help lists what is allowed") from None
 
 
 def _sentence(box: str) -> str:

@@ -214,15 +214,3 @@ def test_a_model_without_a_tokenizer(decoder, encoder, tmp_path, capsys):
         command, *rest = words
         line = refusal(capsys, command, str(bare), *rest)
         assert line == f"{bare} has no tokenizer, so it reads tokens and no text; put tokenizer.json there"
-
-
-@pytest.mark.parametrize(
-    "words, message",
-    [
-        (["--stop", ""], "Error parsing Generate: --stop must not be empty; "),
-        (["--max-tokens", "0"], "Error parsing Generate: max_tokens must be at least 1, got max_tokens=0; "),
-    ],
-)
-def test_options_out_of_range(decoder, words, message, capsys):
-    line = refusal(capsys, "generate", str(decoder), "x", *words)
-    assert line.startswith(message) and line.endswith("; jaxformer generate --help lists what is allowed")
