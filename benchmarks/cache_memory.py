@@ -293,6 +293,4 @@ def main(config: Config) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    # Nearly all the time goes into compiling, and a cache is as large however well its program is compiled.
-    jax.config.update("jax_disable_most_optimizations", True)
     main(tyro.cli(Config, description=__doc__))
