@@ -1,4 +1,5 @@
-"""What every test shares: eight simulated CPU devices, where real data lies, and torch as an independent reference.
+"""What every test shares: eight simulated CPU devices, where real data lies, and torch and transformers as
+independent references.
 
 This file is imported before any test, hence before jax and torch, which read the environment at their first use.
 """
@@ -52,3 +53,9 @@ def data_folder() -> Path:
 def torch():
     """The module torch, the reference that this library shares no code with; without it the test is skipped."""
     return pytest.importorskip("torch", reason="parity needs torch: pip install -e '.[parity]'")
+
+
+@pytest.fixture(scope="session")
+def transformers():
+    """The module transformers, the reference of pretrained models; without it the test is skipped."""
+    return pytest.importorskip("transformers", reason="parity needs transformers: pip install -e '.[parity]'")

@@ -1,7 +1,6 @@
 """The translation objective against its definition, token by token."""
 
 from itertools import pairwise
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,15 +9,11 @@ import pytest
 
 from jaxformer.nn.dropout import Dropout
 from jaxformer.objectives import translation
+from tests.laws.cases import Pairs
 from tests.parity.compare import assert_close, normal
 
 B, T, S, V, D, PAD = 3, 7, 5, 23, 11, 2
 SMOOTHING, Z_WEIGHT = 0.1, 0.03
-
-
-class Pairs(NamedTuple):
-    source_BS: np.ndarray
-    target_BT: np.ndarray
 
 
 class Bag(nn.Module):

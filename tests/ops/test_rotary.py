@@ -28,11 +28,6 @@ SCALINGS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def transformers():
-    return pytest.importorskip("transformers", reason="parity needs transformers: pip install -e '.[parity]'")
-
-
 def theirs(scaling):
     """The scaling in the words of a config.json."""
     match scaling:

@@ -25,11 +25,6 @@ TARGET = np.random.default_rng(2).integers(3, V, (B, T))
 
 
 @pytest.fixture(scope="module")
-def transformers(torch):
-    return pytest.importorskip("transformers")
-
-
-@pytest.fixture(scope="module")
 def pair(torch, transformers, tmp_path_factory):
     """A family's name → (their model, the folder that they wrote, what we read of it), each made once."""
 

@@ -1,7 +1,6 @@
 """The recurrent encoder-decoder against torch: packed sequences in the encoder, plain loops in the decoder, float64."""
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from jaxformer.config.model import Bahdanau, Gru, Lstm, RnnConfig
 from jaxformer.models.rnn import Rnn
 from jaxformer.objectives import translation
+from tests.laws.cases import Pairs
 from tests.parity import torch_weights
 from tests.parity.compare import assert_all_close, assert_close
 
@@ -19,11 +19,6 @@ LAYERS = 2
 TARGET_LENGTHS, SOURCE_LENGTHS = np.array([T, 3, 5]), np.array([6, S, 1])
 PLAIN = RnnConfig(embedding=E, width=H, layers=LAYERS, dropout=0.0)
 CELLS = [pytest.param(Gru(), "GRU", 3, id="gru"), pytest.param(Lstm(), "LSTM", 4, id="lstm")]
-
-
-class Pairs(NamedTuple):
-    source_BS: np.ndarray
-    target_BT: np.ndarray
 
 
 def batch():

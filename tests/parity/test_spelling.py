@@ -20,11 +20,6 @@ QUICK = ("gpt2", "llama in two groups", "gemma3", "mixtral", "deepseek-v3", "ber
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name not in QUICK]
 
 
-@pytest.fixture(scope="module")
-def transformers(torch):
-    return pytest.importorskip("transformers")
-
-
 @pytest.mark.parametrize("name", [*QUICK, *SLOW])
 def test_what_it_says(torch, transformers, name, tmp_path):
     """The same logits, or vectors, for random weights where training has them; no tensor is missing."""

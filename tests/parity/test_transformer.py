@@ -4,8 +4,6 @@ torch computes in float64 and is the truth; the tolerances are what float32 leav
 torch gives NaN.
 """
 
-from typing import NamedTuple
-
 import jax
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from jaxformer.nn.block import Block, Context
 from jaxformer.objectives import translation
 from jaxformer.ops.attention import attention_with_weights
 from jaxformer.ops.attention.masks import Causal, Valid
+from tests.laws.cases import Pairs
 from tests.parity import torch_weights
 from tests.parity.compare import assert_all_close, assert_close, normal
 
@@ -137,11 +136,6 @@ def test_decoder_layer(torch, tensor, norm, norm_first):
 
     tree_of = lambda read: torch_weights.decoder_block(read, N)  # noqa: E731
     assert_all_close(*compared(output, twin, [tx, tmemory], tree_of, ours, [x, memory]))
-
-
-class Pairs(NamedTuple):
-    source_BS: np.ndarray
-    target_BT: np.ndarray
 
 
 def whole_twin(torch, norm_first):

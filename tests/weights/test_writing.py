@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from jaxformer.config.errors import UserError
 from jaxformer.weights.safetensors import DTYPES, INDEX, WEIGHTS, open_tensors
 from jaxformer.weights.writing import write_tensors
+from tests.weights.files import all_stored, by_reference
 
 TENSORS = {
     "a": np.arange(6, dtype=np.int8).reshape(2, 3),
@@ -30,26 +31,14 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def by_reference(path):
-    entries = safetensors.deserialize(path.read_bytes())
-    return {name: (entry["dtype"], entry["shape"], bytes(entry["data"])) for name, entry in entries}
-
-
-def check(opened, tensors):
-    assert set(opened) == set(tensors)
-    for name, array in tensors.items():
-        found = opened[name]
-        assert found.shape == array.shape and found.dtype == array.dtype and found.tobytes() == array.tobytes()
-
-
 @pytest.mark.smoke
 def test_both_libraries_read_what_was_written(tmp_path):
     write_tensors(tmp_path / "new" / "folder", TENSORS)
     path = tmp_path / "new" / "folder" / WEIGHTS
     assert [path] == list(path.parent.iterdir())
-    check(open_tensors(path), TENSORS)
-    found = by_reference(path)
-    assert {name: entry[2] for name, entry in found.items()} == {n: array.tobytes() for n, array in TENSORS.items()}
+    assert all_stored(open_tensors(path)) == all_stored(TENSORS)
+    found = by_reference(path.read_bytes())
+    assert found == all_stored(TENSORS)
     assert found["c"][:2] == ("BF16", [11]) and found["é"][:2] == ("F64", [])
     with safetensors.safe_open(path, "np") as file:
         assert file.metadata() == {"format": "pt"}
@@ -58,8 +47,9 @@ def test_both_libraries_read_what_was_written(tmp_path):
 def test_every_dtype_is_written(tmp_path):
     tensors = {name: np.arange(3).astype(dtype) for name, dtype in DTYPES.items()}
     write_tensors(tmp_path, tensors, metadata={})
-    check(open_tensors(tmp_path), tensors)
-    assert {name: entry[0] for name, entry in by_reference(tmp_path / WEIGHTS).items()} == {n: n for n in DTYPES}
+    assert all_stored(open_tensors(tmp_path)) == all_stored(tensors)
+    found = by_reference((tmp_path / WEIGHTS).read_bytes())
+    assert found == all_stored(tensors) and all(entry.dtype == name for name, entry in found.items())
 
 
 def test_torch_reads_what_was_written(tmp_path, torch):
@@ -89,7 +79,7 @@ def test_shards_are_bounded_complete_and_in_order(sizes, limit):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_tensors(folder, tensors, shard_bytes=limit)
-        check(open_tensors(folder), tensors)
+        assert all_stored(open_tensors(folder)) == all_stored(tensors)
         total = sum(array.nbytes for array in tensors.values())
         assert (folder / WEIGHTS).exists() == (total <= limit or len(sizes) == 1)
         if (folder / WEIGHTS).exists():
@@ -101,8 +91,7 @@ def test_shards_are_bounded_complete_and_in_order(sizes, limit):
         assert set(shards) == {f"model-{n:05}-of-{count:05}.safetensors" for n in range(1, count + 1)}
         assert {path.name for path in folder.iterdir()} == {INDEX, *shards}
         for shard in set(shards):
-            found = by_reference(folder / shard)
-            held = [len(entry[2]) for entry in found.values()]
+            held = [len(entry.data) for entry in by_reference((folder / shard).read_bytes()).values()]
             assert sum(held) <= limit or sum(map(bool, held)) == 1
 
 
@@ -132,7 +121,7 @@ def test_a_folder_is_copied_from_its_own_files(tmp_path):
     assert (tmp_path / INDEX).exists()
     write_tensors(tmp_path, open_tensors(tmp_path))
     assert set(contents(tmp_path)) == {WEIGHTS}
-    check(open_tensors(tmp_path), TENSORS)
+    assert all_stored(open_tensors(tmp_path)) == all_stored(TENSORS)
     before = contents(tmp_path)
     write_tensors(tmp_path, open_tensors(tmp_path))
     assert contents(tmp_path) == before
@@ -145,7 +134,7 @@ def test_old_weights_go_and_other_files_stay(first, second, tmp_path):
         (tmp_path / name).write_text(name)
     write_tensors(tmp_path, {f"old{n}": np.zeros(n) for n in range(5)}, shard_bytes=first)
     write_tensors(tmp_path, TENSORS, shard_bytes=second)
-    check(open_tensors(tmp_path), TENSORS)
+    assert all_stored(open_tensors(tmp_path)) == all_stored(TENSORS)
     names = set(contents(tmp_path))
     assert (WEIGHTS in names) != (INDEX in names)
     assert {"config.json", "model_card.md", "adapter.safetensors"} <= names
