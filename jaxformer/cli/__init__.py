@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from jaxformer.cli.options import FAILED, INTERRUPTED, USAGE
 from jaxformer.cli.pretrained import chat, embed, export, generate
-from jaxformer.cli.training import CAUSAL_LM, TRANSLATE
+from jaxformer.cli.training import CAUSAL_LM, INSTRUCT, TRANSLATE
 from jaxformer.cli.translation import evaluate, inspect, translate
 from jaxformer.config.errors import UserError
 from jaxformer.config.presets import PRESETS
@@ -47,6 +47,7 @@ Command = Callable[[Sequence[str]], int]
 COMMANDS: dict[tuple[str, ...], tuple[Command, str]] = {
     ("train", "translate"): (TRANSLATE, "train an encoder-decoder to translate"),
     ("train", "causal-lm"): (CAUSAL_LM, "train a decoder to continue text"),
+    ("train", "instruct"): (INSTRUCT, "train a pretrained decoder to answer"),
     ("evaluate",): (evaluate, "BLEU and chrF of a run"),
     ("translate",): (translate, "translate with a run"),
     ("inspect",): (inspect, "parameters, work and memory of a preset or a run"),

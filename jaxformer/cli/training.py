@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from jaxformer.cli.options import FAILED, INTERRUPTED, Option, check_names, parse
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.choice import choose, fields, options
+from jaxformer.config.instruct import InstructConfig
 from jaxformer.config.presets import PRESETS
 from jaxformer.config.ranges import at_least
 from jaxformer.config.translate import TranslateConfig
@@ -63,7 +64,9 @@ class Training:
 
     def default_folder(self, config: Any) -> Path:
         """Where a run goes that was given no --out: named after what it does."""
-        model = next((name for name, preset in PRESETS.items() if preset.config == config.model), "model")
+        # Where the model is taken from somewhere else, that is what the job names.
+        known = "model" if config.model is not None else ""
+        model = next((name for name, preset in PRESETS.items() if preset.config == config.model), known)
         data = "".join(c if c.isalnum() else "-" for c in Path(config.data).name) or "corpus"
         return Path("runs") / "-".join(filter(None, [self.name, data, self.folder(config), model]))
 
@@ -96,6 +99,12 @@ TRANSLATE = Training(
     lambda config: f"{config.source}-{config.target}",
 )
 CAUSAL_LM = Training("causal-lm", CausalLmConfig(), "jaxformer.recipes.causal_lm", lambda config: "")
+INSTRUCT = Training(
+    "instruct",
+    InstructConfig(),
+    "jaxformer.recipes.instruct",
+    lambda config: "" if config.init is None else config.init.expanduser().resolve().name.removesuffix(".gguf"),
+)
 
 
 def _check(asked: Any) -> None:

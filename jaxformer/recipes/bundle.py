@@ -21,6 +21,7 @@ from jaxformer.models.encoder import mean_pooled
 from jaxformer.text.gguf_vocabulary import gguf_tokenizer
 from jaxformer.text.pretrained import PretrainedTokenizer
 from jaxformer.text.streaming import Streamer
+from jaxformer.text.turns import turn_end
 from jaxformer.weights.families.described import Described
 from jaxformer.weights.families.gguf import describe_gguf
 from jaxformer.weights.folder import Model, load_folder, load_tensors, save_folder
@@ -106,9 +107,11 @@ class Bundle:
 
     @cached_property
     def stops(self) -> tuple[int, ...]:
-        """The ids that end a text."""
-        marks = self.tokenizer.specials if self.tokenizer is not None else None
-        return () if marks is None or marks.eos is None else (marks.eos,)
+        """The ids that end a text, or an answer in a chat."""
+        if self.tokenizer is None:
+            return ()
+        turn = turn_end(self.tokenizer) if isinstance(self.tokenizer, PretrainedTokenizer) else None
+        return tuple(sorted({i for i in (self.tokenizer.specials.eos, turn) if i is not None}))
 
     @property
     def reader(self) -> Any:
@@ -116,6 +119,16 @@ class Bundle:
         if self.tokenizer is None:
             raise UserError(f"{self.path} has no tokenizer, so it reads tokens and no text; put tokenizer.json there")
         return self.tokenizer
+
+    @property
+    def speaker(self) -> PretrainedTokenizer:
+        """The tokenizer, which knows the marks of a chat; UserError where it is none that may."""
+        if not isinstance(self.reader, PretrainedTokenizer):
+            raise UserError(
+                f"{self.path} has a tokenizer without marks for the turns of a chat; take a pretrained model, or a run "
+                "of jaxformer train instruct"
+            )
+        return self.reader
 
     @cached_property
     def _apply(self) -> Any:

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from jaxformer.config.sampling import Sampling
 from jaxformer.decoding.generate import PLAIN
 from jaxformer.recipes.bundle import Bundle, Writer
-from jaxformer.text.chat import CHATML, render
+from jaxformer.text.turns import encode_prompt
 
 
 class Chat:
     """What was said so far, and the cache of a model that has read it."""
 
     def __init__(self, bundle: Bundle, sampling: Sampling = PLAIN, seed: int = 0, system: str | None = None) -> None:
-        self._tokenizer = bundle.reader
+        self._tokenizer = bundle.speaker
         self._writer = Writer(bundle, sampling, seed=seed)
         self.reused = False
         """Whether the last turn was read on from the cache."""
@@ -26,7 +26,7 @@ class Chat:
         given up and everything is read again.
         """
         self._messages.append({"role": "user", "content": text})
-        ids = self._tokenizer.encode_marked(self._rendered()).ids
+        ids = encode_prompt(self._tokenizer, self._messages)
         known = self._writer.tokens
         self.reused = bool(known) and ids[: len(known)] == known
         if not self.reused:
@@ -37,8 +37,3 @@ class Chat:
             said.append(piece)
             yield piece
         self._messages.append({"role": "assistant", "content": "".join(said)})
-
-    def _rendered(self) -> str:
-        t = self._tokenizer
-        marks = {"bos_token": t.token("bos") or "", "eos_token": t.token("eos") or ""}
-        return render(t.chat_template or CHATML, self._messages, add_generation_prompt=True, **marks)

@@ -22,6 +22,7 @@ from jaxformer.analysis.parameters import (
 )
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.errors import UserError
+from jaxformer.config.instruct import InstructConfig
 from jaxformer.config.model import DecoderConfig, RnnConfig, TransformerConfig
 from jaxformer.config.presets import PRESETS, preset
 from jaxformer.config.translate import TranslateConfig
@@ -29,11 +30,12 @@ from jaxformer.models.build import build
 from jaxformer.models.decoder import Decoder
 from jaxformer.objectives import Objective, causal, translation
 from jaxformer.recipes.causal_lm import abstract_rows
+from jaxformer.recipes.instruct import model_of
 from jaxformer.recipes.translate import abstract_pairs
 from jaxformer.training.optimizers import optimizer
 from jaxformer.training.run import RunFolder
 
-CONFIGS = {"TranslateConfig": TranslateConfig, "CausalLmConfig": CausalLmConfig}
+CONFIGS = {"TranslateConfig": TranslateConfig, "CausalLmConfig": CausalLmConfig, "InstructConfig": InstructConfig}
 
 WIDTH = 120
 """Columns of a table that goes into a file or a pipe."""
@@ -66,6 +68,12 @@ def _(config: TranslateConfig, vocabulary: int) -> Subject:
 def _(config: CausalLmConfig, vocabulary: int) -> Subject:
     model = Decoder(config.model, vocabulary)
     return Subject(config, model, causal(model, config.z_loss, config.further), partial(abstract_rows, packed=True))
+
+
+@subject.register
+def _(config: InstructConfig, vocabulary: int) -> Subject:
+    model = model_of(config)
+    return Subject(config, model, causal(model), partial(abstract_rows, packed=False))
 
 
 @singledispatch

@@ -42,7 +42,8 @@ class PretrainedTokenizer:
         self._reader = hf.build(files)
         self._role_tokens = hf.roles(self._config, self._reader)
         self._added = self._reader.get_added_tokens_decoder()
-        self._marks = {i: token.content for i, token in self._added.items() if token.special}
+        self.marks = {i: token.content for i, token in self._added.items() if token.special}
+        """The special tokens by their ids."""
         self.specials = Specials(**{role: self._reader.token_to_id(t) for role, t in self._role_tokens.items()})
         self.size = max(self._reader.get_vocab().values(), default=-1) + 1
         """Number of ids, specials included; a model may have more rows, for the sake of round numbers."""
@@ -78,6 +79,10 @@ class PretrainedTokenizer:
     def chat_template(self) -> str | None:
         """The Jinja template that turns a chat into text, for `chat.render`; None where the model has none."""
         return hf.chat_template(self._files)
+
+    def with_template(self, template: str) -> "PretrainedTokenizer":
+        """The same tokenizer with another chat template."""
+        return PretrainedTokenizer(self._files | {hf.TEMPLATE: template.encode()})
 
     def token(self, role: str) -> str | None:
         """The text of the token of a role in `Specials`, such as "bos"; None where there is none."""
@@ -147,7 +152,7 @@ class PretrainedTokenizer:
         tokenizer = hf.build(self._files)
         tokenizer.encode_special_tokens = True
         unknown = self._role_tokens.get("unk")
-        read = [token for i, token in self._marks.items() if token != unknown and i in _plain_ids(tokenizer, token)]
+        read = [token for i, token in self.marks.items() if token != unknown and i in _plain_ids(tokenizer, token)]
         return _without(tokenizer, read) if read else tokenizer
 
     @cached_property
@@ -155,7 +160,7 @@ class PretrainedTokenizer:
         bytes_of, parts = _bytes_reader(self._reader), [b""] * self.size
         for token, i in self._reader.get_vocab().items():
             parts[i] = token.encode() if i in self._added else bytes_of(token)
-        return Pieces([b"" if i in self._marks else part for i, part in enumerate(parts)], self._marks)
+        return Pieces([b"" if i in self.marks else part for i, part in enumerate(parts)], self.marks)
 
     def _required(self, role: str) -> int:
         i = getattr(self.specials, role)
