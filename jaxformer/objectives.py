@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxformer.models.decoder import Decoder
+from jaxformer.models.encoder import Encoder
 from jaxformer.ops.losses import Shaping, TokenLoss, linear_cross_entropy
 
 
@@ -70,15 +71,33 @@ def causal(model: Decoder, z_weight: float = 0.0, further: float = 0.0) -> Objec
     return total
 
 
+def masked(model: Encoder, z_weight: float = 0.0) -> Objective:
+    """Every hidden token from all that are shown, before it and after it.
+
+    A batch has inputs_BT int32 [B, T], and places_BM, labels_BM int32 and counted_BM bool [B, M]: where a token is to
+    be guessed, what stood there, and False where that costs nothing. Source: Devlin et al. 2019, §3.1.
+    """
+
+    def total(params: Any, batch: Any, key: Array | None) -> Total:
+        x_BMD, w_VD, bias_V = _applied(model, key, "masked_features", params, batch.inputs_BT, batch.places_BM)
+        shaping = Shaping(z_weight=z_weight)
+        costs = _token_costs(x_BMD, w_VD, batch.labels_BM, batch.counted_BM, shaping, bias_V)
+        return Total(costs, _count(batch.counted_BM))
+
+    return total
+
+
 def _applied(model: nn.Module, key: Array | None, method: str, *arguments: Any) -> Any:
     """What a method of the model gives, with dropout exactly when a key is given."""
     return model.apply(*arguments, method=method, rngs=None if key is None else {"dropout": key})
 
 
-def _token_costs(x_BTD: Array, w_VD: Array, labels_BT: Array, counted_BT: Array, shaping: Shaping) -> TokenLoss:
+def _token_costs(
+    x_BTD: Array, w_VD: Array, labels_BT: Array, counted_BT: Array, shaping: Shaping, bias_V: Array | None = None
+) -> TokenLoss:
     """The costs of predicting all labels that count, summed."""
-    x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
-    costs: Any = linear_cross_entropy(x_ND, w_VD, labels_BT.reshape(-1), counted_BT.reshape(-1), shaping)
+    x_ND, labels_N, counted_N = x_BTD.reshape(-1, x_BTD.shape[-1]), labels_BT.reshape(-1), counted_BT.reshape(-1)
+    costs: Any = linear_cross_entropy(x_ND, w_VD, labels_N, counted_N, shaping, bias_V=bias_V)
     return costs
 
 

@@ -1,4 +1,4 @@
-"""The translation objective against its definition, token by token."""
+"""Objectives against their definitions, token by token."""
 
 from itertools import pairwise
 
@@ -7,10 +7,14 @@ import jax
 import numpy as np
 import pytest
 
+from jaxformer.config.encoders import bert
+from jaxformer.data.masking import MaskedBatch
+from jaxformer.models.encoder import Encoder
 from jaxformer.nn.dropout import Dropout
-from jaxformer.objectives import translation
+from jaxformer.objectives import masked, translation
+from jaxformer.ops.losses import cross_entropy
 from tests.laws.cases import Pairs
-from tests.parity.compare import assert_close, normal
+from tests.parity.compare import assert_close, normal, random_like
 
 B, T, S, V, D, PAD = 3, 7, 5, 23, 11, 2
 SMOOTHING, Z_WEIGHT = 0.1, 0.03
@@ -73,3 +77,38 @@ def test_dropout_is_on_exactly_when_a_key_is_given():
     keys = (None, None, *jax.random.split(jax.random.key(0)))
     losses = [float(total(PARAMS, batch(), key).costs.loss) for key in keys]
     assert losses[0] == losses[1] and len(set(losses)) == 3
+
+
+M = 4
+ENCODER = Encoder(bert(8, 1, 2, context=T), V, PAD)
+WEIGHTS = random_like(nn.unbox(jax.eval_shape(ENCODER.init, jax.random.key(0), np.zeros((1, 2), np.int32))), 3)
+
+
+def hidden(spoiled=False):
+    """Rows with padding, of which some places are to be guessed; `spoiled` are the places that only fill up."""
+    rng = np.random.default_rng(2)
+    tokens_BT = np.where(np.arange(T) < np.array([T, 5, 3])[:, None], rng.integers(3, V, (B, T)), PAD)
+    places_BM, labels_BM = rng.integers(0, 3, (B, M)), rng.integers(0, V, (B, M))
+    counted_BM = np.array([[1, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]], bool)
+    if spoiled:
+        places_BM, labels_BM = (np.where(counted_BM, each, 2 - each % 2) for each in (places_BM, labels_BM))
+    return MaskedBatch(*(each.astype(np.int32) for each in (tokens_BT, places_BM, labels_BM)), counted_BM)
+
+
+def test_hidden_tokens_cost_what_the_logits_at_their_places_say():
+    batch = hidden()
+    total = jax.jit(masked(ENCODER, Z_WEIGHT))(WEIGHTS, batch, None)
+    logits_BTV = ENCODER.apply(WEIGHTS, batch.inputs_BT)
+    logits_BMV = np.take_along_axis(np.asarray(logits_BTV), batch.places_BM[..., None], axis=1)
+    costs = cross_entropy(logits_BMV, batch.labels_BM, z_weight=Z_WEIGHT)
+    assert_close(total.costs, jax.tree.map(lambda cost: (cost * batch.counted_BM).sum(), costs), 1e-5)
+    assert total.tokens == 4
+
+
+def test_places_that_only_fill_up_have_no_influence():
+    gradient = jax.jit(jax.value_and_grad(lambda params, batch: masked(ENCODER)(params, batch, None).costs.loss))
+    (one, by_one), (other, by_other) = (gradient(WEIGHTS, hidden(spoiled)) for spoiled in (False, True))
+    assert any(not np.array_equal(*pair) for pair in zip(hidden(), hidden(True), strict=True))
+    assert one == other
+    jax.tree.map(np.testing.assert_array_equal, by_one, by_other)
+    assert np.any(by_one["params"]["head"]["output_bias"])

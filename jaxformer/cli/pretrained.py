@@ -60,6 +60,23 @@ class Embed:
 
 
 @dataclass(frozen=True)
+class Fill:
+    """Tell the hidden words of each text, for each mask the likeliest tokens and their probabilities; lines of standard
+    input where no text is given.
+    """
+
+    model: Positional[Path]
+    """A Hugging Face folder with a BERT, or a run of train masked-lm."""
+    text: Positional[tuple[str, ...]] = ()
+    """Texts with masks, such as "The [MASK] sat on the mat.\""""
+    top: int = 5
+    """Tokens shown for each mask."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "top")
+
+
+@dataclass(frozen=True)
 class Export:
     """Write a model in the layout of Hugging Face: config.json, safetensors, tokenizer."""
 
@@ -114,6 +131,21 @@ def embed(arguments: Sequence[str]) -> int:
     texts = list(map(utf8, asked.text)) or standard_input()
     for vector in load_model(asked.model).embed(texts) if texts else ():
         print(json.dumps([round(float(x), 7) for x in vector]))
+    return 0
+
+
+def fill(arguments: Sequence[str]) -> int:
+    """`jaxformer fill`."""
+    asked = parse(Fill, arguments, "fill")
+    from jaxformer.recipes.fill import fill
+    from jaxformer.recipes.load import load_model
+
+    bundle = load_model(asked.model)
+    for text in list(map(utf8, asked.text)) or standard_input():
+        filled = fill(bundle, text, asked.top)
+        print(filled.text)
+        for guesses in filled.guesses:
+            print("  " + "  ".join(f"{guess.token} {guess.probability:.4f}" for guess in guesses))
     return 0
 
 

@@ -13,6 +13,7 @@ from jaxformer.cli.options import FAILED, INTERRUPTED, Option, check_names, pars
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.choice import choose, fields, options
 from jaxformer.config.instruct import InstructConfig
+from jaxformer.config.masked_lm import MaskedLmConfig
 from jaxformer.config.presets import PRESETS
 from jaxformer.config.ranges import at_least
 from jaxformer.config.translate import TranslateConfig
@@ -99,6 +100,7 @@ TRANSLATE = Training(
     lambda config: f"{config.source}-{config.target}",
 )
 CAUSAL_LM = Training("causal-lm", CausalLmConfig(), "jaxformer.recipes.causal_lm", lambda config: "")
+MASKED_LM = Training("masked-lm", MaskedLmConfig(), "jaxformer.recipes.masked_lm", lambda config: "")
 INSTRUCT = Training(
     "instruct",
     InstructConfig(),

@@ -7,7 +7,7 @@ from jaxformer.config.decoders import GPT2_TINY
 from jaxformer.config.model import DecoderConfig
 from jaxformer.config.ranges import at_least
 from jaxformer.config.text import Bytes, Characters
-from jaxformer.config.text_data import Packed, TextRows
+from jaxformer.config.text_data import Packed, TextRows, check_context
 from jaxformer.config.training import AdamW, Cosine, OptimizationConfig, TrainingConfig
 
 
@@ -36,8 +36,4 @@ class CausalLmConfig(TrainingConfig):
     def __post_init__(self):
         super().__post_init__()
         at_least(self, 0, "z_loss", "further")
-        if self.batches.length > self.model.context:
-            raise ValueError(
-                f"batches.length must fit the model's context of {self.model.context} tokens, "
-                f"got length={self.batches.length}; lower it, or raise model.context"
-            )
+        check_context(self.batches, self.model.context)

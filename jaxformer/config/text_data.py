@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from jaxformer.config.data import Batching
+
 
 def _check_rows(config: "Packed | Windows") -> None:
     for name in ("length", "rows"):
@@ -76,3 +78,13 @@ class WholeWordMasking:
 
 
 Masking = TokenMasking | WholeWordMasking
+
+
+def check_context(batches: TextRows | Batching, context: int) -> None:
+    """Raises ValueError where a row may be longer than what a model reads at once."""
+    name = "max_length" if isinstance(batches, Batching) else "length"
+    if (length := getattr(batches, name)) > context:
+        raise ValueError(
+            f"batches.{name} must fit the model's context of {context} tokens, got {name}={length}; "
+            "lower it, or raise model.context"
+        )

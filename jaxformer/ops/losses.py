@@ -96,7 +96,8 @@ def _forward(x_TD, w_VD, labels_T, counted_T, shaping, chunk, bias_V):
         x_TD, labels_T, counted_T = part
 
         def loss(x_TD: Array, output: Any) -> tuple[Array, TokenLoss]:
-            total = _summed(x_TD, *output, labels_T, counted_T, shaping)
+            w_VD, bias_V = output
+            total = _summed(x_TD, w_VD, bias_V, labels_T, counted_T, shaping)
             return total.loss, total
 
         (dx_TD, doutput), total = jax.grad(loss, argnums=(0, 1), has_aux=True)(x_TD, (w_VD, bias_V))

@@ -23,19 +23,27 @@ from jaxformer.analysis.parameters import (
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.errors import UserError
 from jaxformer.config.instruct import InstructConfig
-from jaxformer.config.model import DecoderConfig, RnnConfig, TransformerConfig
+from jaxformer.config.masked_lm import MaskedLmConfig
+from jaxformer.config.model import DecoderConfig, EncoderConfig, RnnConfig, TransformerConfig
 from jaxformer.config.presets import PRESETS, preset
 from jaxformer.config.translate import TranslateConfig
 from jaxformer.models.build import build
 from jaxformer.models.decoder import Decoder
-from jaxformer.objectives import Objective, causal, translation
+from jaxformer.models.encoder import Encoder
+from jaxformer.objectives import Objective, causal, masked, translation
 from jaxformer.recipes.causal_lm import abstract_rows
 from jaxformer.recipes.instruct import model_of
+from jaxformer.recipes.masked_lm import abstract_masked
 from jaxformer.recipes.translate import abstract_pairs
 from jaxformer.training.optimizers import optimizer
 from jaxformer.training.run import RunFolder
 
-CONFIGS = {"TranslateConfig": TranslateConfig, "CausalLmConfig": CausalLmConfig, "InstructConfig": InstructConfig}
+CONFIGS = {
+    "TranslateConfig": TranslateConfig,
+    "CausalLmConfig": CausalLmConfig,
+    "MaskedLmConfig": MaskedLmConfig,
+    "InstructConfig": InstructConfig,
+}
 
 WIDTH = 120
 """Columns of a table that goes into a file or a pipe."""
@@ -50,6 +58,8 @@ class Subject(NamedTuple):
     objective: Objective
     batch: Callable[[int, int], Any]
     """The shapes of a batch of so many rows of such a length."""
+    predicted: Callable[[int], float] = float
+    """Tokens of a row of such a length that are predicted."""
 
 
 @singledispatch
@@ -76,6 +86,13 @@ def _(config: InstructConfig, vocabulary: int) -> Subject:
     return Subject(config, model, causal(model), partial(abstract_rows, packed=False))
 
 
+@subject.register
+def _(config: MaskedLmConfig, vocabulary: int) -> Subject:
+    model, masking = Encoder(config.model, vocabulary), config.masking
+    batch = partial(abstract_masked, masking=masking)
+    return Subject(config, model, masked(model, config.z_loss), batch, lambda length: masking.rate * length)
+
+
 @singledispatch
 def trained_by(model: Any) -> Any:
     """The configuration of a run that would train a model. A new kind of model registers itself here."""
@@ -91,6 +108,11 @@ def _(model: Any) -> TranslateConfig:
 @trained_by.register
 def _(model: DecoderConfig) -> CausalLmConfig:
     return CausalLmConfig(model=model)
+
+
+@trained_by.register
+def _(model: EncoderConfig) -> MaskedLmConfig:
+    return MaskedLmConfig(model=model)
 
 
 def inspect_preset(name: str, vocabulary: int | None, tokens: int, length: int) -> None:
@@ -118,7 +140,7 @@ def _print(title: str, looked_at: Subject, vocabulary: int, tokens: int, length:
     tables = [
         Titled(f"{title}: parameters", _table(("name", "shape", "axes", "count"), [_parameter(row) for row in rows])),
         Titled("totals", _table(("part", "count"), totals)),
-        _work(looked_at.config.model, vocabulary, length),
+        _work(looked_at, vocabulary, length),
         _memory(looked_at, nn.unbox(abstract), tokens, length),
     ]
     for line, table in tables:
@@ -139,11 +161,12 @@ def _parameter(row: Parameter) -> tuple[str, str, str, str]:
     return row.path, " x ".join(map(str, row.shape)), axes, f"{row.count:,}"
 
 
-def _work(model: Any, vocabulary: int, length: int) -> Titled:
-    parts = forward_flops(model, vocabulary, length, length)
-    rows = [(part, f"{count / length / 1e6:.3f}") for part, count in parts.items()]
-    training = training_flops_per_target_token(model, vocabulary, length, length)
-    rows.append(("forward pass", f"{sum(parts.values()) / length / 1e6:.3f}"))
+def _work(looked_at: Subject, vocabulary: int, length: int) -> Titled:
+    model, predicted = looked_at.config.model, looked_at.predicted(length)
+    parts = forward_flops(model, vocabulary, length, predicted)
+    rows = [(part, f"{count / predicted / 1e6:.3f}") for part, count in parts.items()]
+    training = training_flops_per_target_token(model, vocabulary, length, predicted)
+    rows.append(("forward pass", f"{sum(parts.values()) / predicted / 1e6:.3f}"))
     rows.append(("training", f"{training / 1e6:.3f}"))
     return Titled(f"MFLOP per predicted token, rows of {length} tokens", _table(("part", "MFLOP"), rows))
 

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from jaxformer.config.errors import UserError
-from jaxformer.recipes import causal_lm, instruct, translate
+from jaxformer.recipes import causal_lm, instruct, masked_lm, translate
 from jaxformer.recipes.bundle import Bundle, load_bundle
 from jaxformer.training.run import RunFolder
 
 RUNS: Mapping[str, Callable[[Path], Any]] = {
     "TranslateConfig": translate.load,
     "CausalLmConfig": causal_lm.load,
+    "MaskedLmConfig": masked_lm.load,
     "InstructConfig": instruct.load,
 }
 """What reads a run, by the class of its configuration."""

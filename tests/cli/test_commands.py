@@ -11,7 +11,8 @@ from tests.cli.toy import ROOT, refusal
 
 pytestmark = pytest.mark.smoke
 
-COMMANDS = ["train translate", "evaluate", "translate", "inspect", "generate", "chat", "embed", "export", "bench"]
+COMMANDS = ["train translate", "train masked-lm", "evaluate", "translate", "inspect", "generate", "chat", "fill"]
+COMMANDS += ["embed", "export", "bench"]
 
 
 def answered(words, code="from jaxformer.cli import main; main()"):
