@@ -68,7 +68,7 @@ class Fill:
     model: Positional[Path]
     """A Hugging Face folder with a BERT, or a run of train masked-lm."""
     text: Positional[tuple[str, ...]] = ()
-    """Texts with masks, such as "The [MASK] sat on the mat.\""""
+    """Texts with masks: "The [MASK] sat on the mat." is one."""
     top: int = 5
     """Tokens shown for each mask."""
 
@@ -81,7 +81,7 @@ class Export:
     """Write a model in the layout of Hugging Face: config.json, safetensors, tokenizer."""
 
     model: Positional[Path]
-    """A Hugging Face folder."""
+    """A run folder, a Hugging Face folder or a GGUF file."""
     out: Positional[Path]
     """The folder to be written; it must not hold a model yet."""
 

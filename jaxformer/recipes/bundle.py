@@ -18,14 +18,17 @@ from jaxformer.config.sampling import Sampling
 from jaxformer.decoding.generate import PLAIN, Writing, begin, keys_of, read_on, write
 from jaxformer.models.decoder import Decoder
 from jaxformer.models.encoder import mean_pooled
+from jaxformer.text.exported import exported
 from jaxformer.text.gguf_vocabulary import gguf_tokenizer
 from jaxformer.text.pretrained import PretrainedTokenizer
 from jaxformer.text.streaming import Streamer
+from jaxformer.text.tokenizer import Specials
 from jaxformer.text.turns import turn_end
 from jaxformer.weights.families.described import Described
 from jaxformer.weights.families.gguf import describe_gguf
 from jaxformer.weights.folder import Model, load_folder, load_tensors, save_folder
 from jaxformer.weights.gguf import open_gguf
+from jaxformer.weights.spelling import spelled
 
 BUCKET = 32
 """Prompts are filled up to a multiple of so many tokens, so that few shapes are compiled."""
@@ -67,14 +70,16 @@ class Bundle:
         return self._apply(self.params, *(jnp.asarray(part, jnp.int32) for part in tokens))
 
     def save(self, folder: str | Path, dtype: Any = None) -> None:
-        """Writes the Hugging Face layout: config.json, safetensors, tokenizer. Raises UserError for a model from a GGUF
-        file, whose layout it is not.
+        """Writes the Hugging Face layout: config.json, safetensors, tokenizer. Raises UserError for a model that no
+        family of theirs computes.
         """
-        if self.described is None or not self.fields:
-            raise UserError(f"{self.path} is a GGUF file, whose config has no Hugging Face form here; export a folder")
-        save_folder(Path(folder), self.params, self.described, self.fields, dtype)
+        described, fields = self.described, self.fields
+        if described is None or not fields:
+            specials = Specials() if self.tokenizer is None else self.tokenizer.specials
+            described, fields = spelled(self.config, self.model.vocabulary, specials)
+        save_folder(Path(folder), self.params, described, fields, dtype)
         if self.tokenizer is not None:
-            self.tokenizer.save(folder)
+            exported(self.tokenizer).save(folder)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """A unit vector for each text, float32 [B, D]: the mean of its tokens' vectors (Reimers & Gurevych 2019)."""

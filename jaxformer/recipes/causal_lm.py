@@ -44,7 +44,7 @@ class CausalLmTask(Job):
         batches = text_batches(config.batches, train, config.seed, **marks)
         super().__init__(config, model, tokenizer, batches, causal(model, config.z_loss, config.further))
         self._loss = jax.jit(causal(model))
-        self._valid = eval_windows(config.batches, valid, **marks)
+        self.valid = eval_windows(config.batches, valid, **marks)
 
     def inputs(self) -> tuple[Any, ...]:
         """A row of two tokens."""
@@ -56,7 +56,7 @@ class CausalLmTask(Job):
 
     def validate(self, step: int, params: Any) -> Validation:
         """Loss, perplexity and bits per byte of the valid split, each of its tokens predicted once."""
-        scores = scores_of(evaluate_loss(self._loss, params, self._valid.batches), self._valid.bytes)
+        scores = scores_of(evaluate_loss(self._loss, params, self.valid.batches), self.valid.bytes)
         summary = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
         metrics = {f"valid_{name.replace(' ', '_')}": value for name, value in scores.items()}
         return Validation(metrics, -scores["loss"], f"valid {summary}")

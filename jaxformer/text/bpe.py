@@ -31,7 +31,7 @@ class BpeTokenizer(Marked):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The library forgets, when it pickles a tokenizer, whether special tokens are read in text.
-        return _from_json, (self._tokenizer.to_str(),)
+        return _from_json, (self.to_json(),)
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, without begin or end mark."""
@@ -41,8 +41,12 @@ class BpeTokenizer(Marked):
         """Ids of many texts, in parallel threads."""
         return [e.ids for e in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def to_json(self) -> str:
+        """As the `tokenizers` library writes it."""
+        return self._tokenizer.to_str()
+
     def _file(self) -> bytes:
-        return self._tokenizer.to_str().encode()
+        return self.to_json().encode()
 
     @classmethod
     def load(cls, path: str | Path) -> "BpeTokenizer":

@@ -1,0 +1,101 @@
+"""GPT-2 in PyTorch, the rival of `character_gpt`: what one would write there, and the way to our weights."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from jaxformer.config.model import DecoderConfig
+
+
+class Layer(nn.Module):
+    """Causal attention, then the feed-forward layer, each behind a norm."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.joined, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        B, T, D = x_BTD.shape
+        q, k, v = (
+            part.view(B, T, self.heads, D // self.heads).transpose(1, 2)
+            for part in self.joined(self.norm_1(x_BTD)).split(D, dim=2)
+        )
+        read = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x_BTD = x_BTD + self.output(read.transpose(1, 2).reshape(B, T, D))
+        return x_BTD + self.down(F.gelu(self.up(self.norm_2(x_BTD)), approximate="tanh"))
+
+
+class Gpt(nn.Module):
+    """Tokens → the mean cost of the token after each."""
+
+    def __init__(self, config: DecoderConfig, vocabulary: int) -> None:
+        super().__init__()
+        (group,) = config.groups
+        heads: Any = group.blocks[0].attention.heads
+        self.tokens, self.positions = nn.Embedding(vocabulary, config.width), nn.Embedding(config.context, config.width)
+        self.layers = nn.ModuleList(Layer(config.width, heads) for _ in range(group.times))
+        self.norm = nn.LayerNorm(config.width)
+
+    def costs(self, tokens_BT: Tensor, labels_BT: Tensor) -> Tensor:
+        """Nats that each label costs, [B, T]."""
+        x_BTD = self.tokens(tokens_BT) + self.positions(torch.arange(tokens_BT.shape[1]))
+        for layer in self.layers:
+            x_BTD = layer(x_BTD)
+        logits_NV = F.linear(self.norm(x_BTD), self.tokens.weight).flatten(0, 1)
+        return F.cross_entropy(logits_NV, labels_BT.flatten(), reduction="none").view(labels_BT.shape)
+
+    def forward(self, tokens_BT: Tensor, labels_BT: Tensor) -> Tensor:
+        return self.costs(tokens_BT, labels_BT).mean()
+
+    @torch.no_grad()
+    def load(self, params: Any) -> None:
+        """Take the weights of our decoder."""
+        tree = params["params"]
+        stacked = tree["layers"]["rows_0"]["blocks_0"]
+        _copy(self.tokens.weight, tree["embedding"]["table"])
+        _copy(self.positions.weight, tree["position"]["position"])
+        _norm(self.norm, tree["norm"])
+        for i, layer in enumerate(self.layers):
+            _layer(layer, _slice(stacked, i))
+
+
+def decayed_groups(model: Gpt, decay: float) -> list[dict[str, Any]]:
+    """Weight decay on the matrices of linear layers alone, as in our AdamW."""
+    matrices = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
+    known = {id(weight) for weight in matrices}
+    others = [p for p in model.parameters() if id(p) not in known]
+    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _layer(layer: Any, tree: Any) -> None:
+    attention, feed_forward = tree["attention"], tree["feed_forward"]
+    width = layer.output.weight.shape[0]
+    names = ("query", "key", "value")
+    _copy(layer.joined.weight, np.concatenate([attention[name].reshape(width, width).T for name in names]))
+    _copy(layer.joined.bias, np.concatenate([attention[f"{name}_bias"].reshape(width) for name in names]))
+    _copy(layer.output.weight, attention["output"].reshape(width, width).T)
+    _copy(layer.output.bias, attention["output_bias"])
+    for name, linear in (("up", layer.up), ("down", layer.down)):
+        _copy(linear.weight, feed_forward[name].T)
+        _copy(linear.bias, feed_forward[f"{name}_bias"])
+    _norm(layer.norm_1, tree["around_attention"]["norm"])
+    _norm(layer.norm_2, tree["around_feed_forward"]["norm"])
+
+
+def _norm(norm: nn.LayerNorm, tree: Any) -> None:
+    _copy(norm.weight, tree["scale"])
+    _copy(norm.bias, tree["bias"])
+
+
+def _copy(parameter: Tensor, values: np.ndarray) -> None:
+    parameter.copy_(torch.from_numpy(np.array(values)))
+
+
+def _slice(tree: Any, i: int) -> Any:
+    return {name: _slice(leaf, i) if isinstance(leaf, dict) else leaf[i] for name, leaf in tree.items()}

@@ -1,0 +1,186 @@
+"""What do experts and latent attention give a decoder that may do no more work for it?
+
+Claim: at equal active parameters, which are those that a token passes through, a decoder with a mixture of experts
+reaches a lower loss on held-out text than the dense one with grouped-query attention, and one with latent attention
+reaches a loss that is no higher than that, with a smaller cache.
+
+The three arms differ in one part each: all have the same width, layers, norms and heads. `dense` has grouped-query
+attention (two heads share a key and a value) and SwiGLU; `experts` has eight experts in place of each SwiGLU, a token
+passes through two of half its width; `latent` has multi-head latent attention in place of the grouped-query one, its
+widths chosen so that the weights are as many within a hundredth. A seed gives all arms the same text in the same order.
+
+The text is the source code of Python's standard library by bytes, which changes a little with the version of Python.
+
+Cost: QUICK_COST; --quick (40 steps) SECONDS.
+Seen SEEN.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxformer.analysis import panels
+from jaxformer.analysis.evidence import Finding, Report, check_seeds, interval
+from jaxformer.analysis.flops import feed_forward, projections
+from jaxformer.config.blocks import Block, Latent
+from jaxformer.config.decoders import grouped_query, llama
+from jaxformer.config.experts import MixtureOfExperts
+from jaxformer.config.model import DecoderConfig
+from jaxformer.config.positions import Rotary
+from jaxformer.config.text_data import Packed
+from jaxformer.config.training import AdamW, Cosine, NoAverage, OptimizationConfig
+from jaxformer.data.packing import EncodedText, TextBatch, encode_text, eval_windows, text_batches
+from jaxformer.data.text import load_text
+from jaxformer.models.decoder import Decoder
+from jaxformer.objectives import causal
+from jaxformer.recipes.experiment import command
+from jaxformer.text.characters import ByteTokenizer
+from jaxformer.training.optimizers import optimizer
+from jaxformer.training.population import history, population
+from jaxformer.training.state import TrainState, new_state
+from jaxformer.training.step import make_step
+
+DENSE = llama(64, 2, grouped_query(4, 2, 16, Rotary()), 176, context=128, tied=True)
+LATENT = Latent(heads=4, latent_width=16, head_width=16, rotary_width=4, value_width=16)
+
+
+def changed(config: DecoderConfig, **parts: Any) -> DecoderConfig:
+    """The decoder with other parts in every block."""
+    (group,) = config.groups
+    return replace(config, groups=(replace(group, blocks=tuple(replace(block, **parts) for block in group.blocks)),))
+
+
+ARMS = {
+    "dense": DENSE,
+    "experts": changed(DENSE, feed_forward=MixtureOfExperts(experts=8, active=2, hidden=88)),
+    "latent": changed(DENSE, attention=LATENT),
+}
+
+
+@dataclass(frozen=True)
+class ActiveConfig:
+    """How long, on how much, and how often."""
+
+    seeds: tuple[int, ...] = tuple(range(5))
+    steps: int = 800
+    look_every: int = 100
+    """Steps between two looks at held-out text."""
+    looks_at: int = 16
+    """Batches of held-out text in each look."""
+    rows: Packed = Packed(length=96, rows=8)
+    optimization: OptimizationConfig = OptimizationConfig(AdamW(), Cosine(peak=4e-3, warmup=50))
+
+    def __post_init__(self) -> None:
+        check_seeds(self.seeds)
+        if self.steps % self.look_every:
+            raise ValueError(f"steps must be a multiple of look_every, got {self.steps} and {self.look_every}")
+
+
+CONFIG = ActiveConfig()
+QUICK = ActiveConfig(steps=40, look_every=20, looks_at=4)
+
+
+def active(config: DecoderConfig) -> float:
+    """Weights of all layers that a token passes through: half the operations of its products."""
+    (block,) = config.groups[0].blocks
+    return config.groups[0].times * (projections(block.attention, config.width, 1, 1) + _fed(block, config.width)) / 2
+
+
+def _fed(block: Block, width: int) -> float:
+    return feed_forward(block.feed_forward, width)
+
+
+def cached(config: DecoderConfig) -> int:
+    """Numbers that a token leaves in the caches of all layers."""
+    (block,) = config.groups[0].blocks
+    return config.groups[0].times * sum(int(np.prod(row)) for row in block.attention.rows)
+
+
+def stacked(batches: list[TextBatch]) -> TextBatch:
+    """Batches on a new first axis."""
+    return TextBatch(*(np.stack(leaves) for leaves in zip(*batches, strict=True)))
+
+
+def train(config: ActiveConfig, arm: DecoderConfig, train: EncodedText, held_out: list[TextBatch]) -> np.ndarray:
+    """Loss on held-out text, in nats a byte: [looks, seeds]."""
+    tokenizer = ByteTokenizer()
+    model = Decoder(arm, tokenizer.size)
+    rule = optimizer(config.optimization, config.steps, arm.width)
+    objective = causal(model)
+
+    @jax.jit
+    @population
+    def begin(key: Array) -> TrainState:
+        params = nn.meta.unbox(model.init(key, jnp.zeros((1, 2), jnp.int32)))
+        return new_state(params, rule, NoAverage(), key)
+
+    def look(state: TrainState, batches: TextBatch) -> Array:
+        totals = jax.lax.map(lambda batch: objective(state.params, batch, None), batches)
+        return jnp.sum(totals.costs.nll) / jnp.sum(totals.tokens)
+
+    streams = [
+        text_batches(config.rows, train, seed, end=tokenizer.eos, vocabulary=tokenizer.size) for seed in config.seeds
+    ]
+    batches: Iterator[TextBatch] = (stacked([stream[i] for stream in streams]) for i in range(config.steps))
+    states = begin(jax.vmap(jax.random.key)(np.array(config.seeds)))
+    members = stacked([stacked(held_out)] * len(config.seeds))
+    return history(make_step(objective, rule), look, states, batches, members, config.look_every)
+
+
+def main(config: ActiveConfig) -> Report:
+    """Trains all arms and judges the claim."""
+    tokenizer, corpus = ByteTokenizer(), load_text("builtin")
+    text, valid = (encode_text(split, tokenizer.encode_batch) for split in (corpus.train, corpus.valid))
+    windows = eval_windows(config.rows, valid, end=tokenizer.eos, vocabulary=tokenizer.size).batches
+    # From all over the held-out text, whose documents stand in the order of their names.
+    held_out = list(windows[:: len(windows) // config.looks_at][: config.looks_at])
+    losses = {name: train(config, arm, text, held_out) for name, arm in ARMS.items()}
+    sizes = {name: active(arm) / active(DENSE) for name, arm in ARMS.items()}
+    last = {name: loss_LS[-1] for name, loss_LS in losses.items()}
+    findings = [
+        Finding("experts: loss less that of the dense decoder", (last["experts"] - last["dense"]).tolist(), high=0.0),
+        Finding("latent: loss less that of the dense decoder", (last["latent"] - last["dense"]).tolist(), high=0.0),
+        Finding("experts: active parameters, relative", [sizes["experts"]] * len(config.seeds), 0.99, 1.02),
+        Finding("latent: active parameters, relative", [sizes["latent"]] * len(config.seeds), 0.99, 1.02),
+        Finding("latent: cache, relative", [cached(ARMS["latent"]) / cached(DENSE)] * len(config.seeds), high=0.999),
+    ]
+    figures = {
+        "steps": list(range(0, config.steps + 1, config.look_every)),
+        "loss": {name: loss_LS.T.tolist() for name, loss_LS in losses.items()},
+        "active parameters": {name: active(arm) for name, arm in ARMS.items()},
+        "cached numbers a token": {name: cached(arm) for name, arm in ARMS.items()},
+    }
+    claim = (
+        "at equal active parameters experts reach a lower loss than the dense decoder, and latent attention no higher"
+    )
+    return Report(claim, findings, figures)
+
+
+def draw(path: Path, report: Report) -> str:
+    """Loss over steps, and the difference to the dense arm."""
+    figure, grid = panels.row(["Loss on held-out text", "Less that of the dense decoder"])
+    loss = {name: np.array(loss_SL) for name, loss_SL in report.figures["loss"].items()}
+    steps = report.figures["steps"][1:]
+    top = max(loss_SL[:, 1:].max() for loss_SL in loss.values())
+    low = min(loss_SL.min() for loss_SL in loss.values())
+    panels.curves(grid[0], steps, {name: interval(loss_SL[:, 1:]) for name, loss_SL in loss.items()}, (low - 0.1, top))
+    apart = {name: interval((loss_SL - loss["dense"])[:, 1:]) for name, loss_SL in loss.items() if name != "dense"}
+    widest = max(float(np.abs(band).max()) for band in apart.values())
+    panels.curves(grid[1], steps, apart, (-1.1 * widest, 1.1 * widest))
+    panels.level(grid[1], 0.0, "dense")
+    grid[0].set_ylabel("nats a byte")
+    for axes in grid:
+        axes.set_xlabel("training step")
+    return panels.save(figure, path, "Bands: Student's 95% interval over seeds.")
+
+
+if __name__ == "__main__":
+    sys.exit(command(main, draw, CONFIG, QUICK))
