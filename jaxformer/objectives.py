@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxformer.models.classifier import Classifier
 from jaxformer.models.decoder import Decoder
 from jaxformer.models.encoder import Encoder
-from jaxformer.ops.losses import Shaping, TokenLoss, linear_cross_entropy
+from jaxformer.ops.losses import Shaping, TokenLoss, cross_entropy, linear_cross_entropy
 
 
 class Total(NamedTuple):
@@ -83,6 +85,22 @@ def masked(model: Encoder, z_weight: float = 0.0) -> Objective:
         shaping = Shaping(z_weight=z_weight)
         costs = _token_costs(x_BMD, w_VD, batch.labels_BM, batch.counted_BM, shaping, bias_V)
         return Total(costs, _count(batch.counted_BM))
+
+    return total
+
+
+def classification(model: Classifier) -> Objective:
+    """The class of each text.
+
+    A batch has tokens_BT and types_BT int32 [B, T], and labels_B int32, -1 for a row that costs nothing; what counts as
+    a token of the total is a text. Source: Devlin et al. 2019, §4.1.
+    """
+
+    def total(params: Any, batch: Any, key: Array | None) -> Total:
+        logits_BC = _applied(model, key, "__call__", params, batch.tokens_BT, batch.types_BT)
+        counted_B = batch.labels_B >= 0
+        costs = cross_entropy(logits_BC, batch.labels_B)
+        return Total(jax.tree.map(lambda cost_B: jnp.sum(jnp.where(counted_B, cost_B, 0.0)), costs), _count(counted_B))
 
     return total
 

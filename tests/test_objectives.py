@@ -7,11 +7,14 @@ import jax
 import numpy as np
 import pytest
 
+from jaxformer.config.classify import First, Mean
 from jaxformer.config.encoders import bert
+from jaxformer.data.labelled import LabelledBatch
 from jaxformer.data.masking import MaskedBatch
+from jaxformer.models.classifier import Classifier
 from jaxformer.models.encoder import Encoder
 from jaxformer.nn.dropout import Dropout
-from jaxformer.objectives import masked, translation
+from jaxformer.objectives import classification, masked, translation
 from jaxformer.ops.losses import cross_entropy
 from tests.laws.cases import Pairs
 from tests.parity.compare import assert_close, normal, random_like
@@ -81,7 +84,13 @@ def test_dropout_is_on_exactly_when_a_key_is_given():
 
 M = 4
 ENCODER = Encoder(bert(8, 1, 2, context=T), V, PAD)
-WEIGHTS = random_like(nn.unbox(jax.eval_shape(ENCODER.init, jax.random.key(0), np.zeros((1, 2), np.int32))), 3)
+
+
+def weights_of(model):
+    return random_like(nn.unbox(jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 2), np.int32))), 3)
+
+
+WEIGHTS = weights_of(ENCODER)
 
 
 def hidden(spoiled=False):
@@ -112,3 +121,32 @@ def test_places_that_only_fill_up_have_no_influence():
     assert one == other
     jax.tree.map(np.testing.assert_array_equal, by_one, by_other)
     assert np.any(by_one["params"]["head"]["output_bias"])
+
+
+def labelled(filler=PAD):
+    """Pairs of sentences of three classes, and two rows that only fill up."""
+    rng = np.random.default_rng(4)
+    inside_BT = np.arange(T) < np.array([T, 5, 3, 0, 0])[:, None]
+    tokens_BT = np.where(inside_BT, rng.integers(3, V, inside_BT.shape), PAD)
+    tokens_BT[3:] = filler
+    each = tokens_BT, inside_BT & (np.arange(T) >= 3), np.array([2, 0, 1, -1, -1])
+    return LabelledBatch(*(part.astype(np.int32) for part in each))
+
+
+@pytest.mark.parametrize("pooling", [First(), Mean()], ids=repr)
+def test_classes_cost_what_the_logits_say_and_rows_that_fill_up_nothing(pooling):
+    model = Classifier(bert(8, 1, 2, context=T), V, 3, pooling, PAD)
+
+    def loss(params, batch):
+        total = classification(model)(params, batch, None)
+        return total.costs.loss, total
+
+    gradient, weights, batch = jax.jit(jax.value_and_grad(loss, has_aux=True)), weights_of(model), labelled()
+    (_, total), plain = gradient(weights, batch)
+    logits_BC = jax.jit(model.apply)(weights, batch.tokens_BT, batch.types_BT)
+    costs = cross_entropy(logits_BC[:3], batch.labels_B[:3])
+    assert_close(total.costs, jax.tree.map(np.sum, costs), 1e-5)
+    assert total.tokens == 3
+    (_, same), filled = gradient(weights, labelled(filler=7))
+    assert_close((same, filled), (total, plain), 1e-6)
+    assert np.any(plain["params"]["encoder"]["segments"][1])

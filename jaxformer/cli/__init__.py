@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jaxformer.cli.classification import classify
 from jaxformer.cli.options import FAILED, INTERRUPTED, USAGE
 from jaxformer.cli.pretrained import chat, embed, export, fill, generate
-from jaxformer.cli.training import CAUSAL_LM, INSTRUCT, MASKED_LM, TRANSLATE
+from jaxformer.cli.training import CAUSAL_LM, CLASSIFY, INSTRUCT, MASKED_LM, TRANSLATE
 from jaxformer.cli.translation import evaluate, inspect, translate
 from jaxformer.config.errors import UserError
 from jaxformer.config.presets import PRESETS
@@ -48,12 +49,14 @@ COMMANDS: dict[tuple[str, ...], tuple[Command, str]] = {
     ("train", "translate"): (TRANSLATE, "train an encoder-decoder to translate"),
     ("train", "causal-lm"): (CAUSAL_LM, "train a decoder to continue text"),
     ("train", "masked-lm"): (MASKED_LM, "train an encoder to tell hidden words"),
+    ("train", "classify"): (CLASSIFY, "train or fine-tune an encoder to tell the class of a text"),
     ("train", "instruct"): (INSTRUCT, "train a pretrained decoder to answer"),
     ("evaluate",): (evaluate, "BLEU and chrF of a run"),
     ("translate",): (translate, "translate with a run"),
     ("inspect",): (inspect, "parameters, work and memory of a preset or a run"),
     ("generate",): (generate, "continue a text with a pretrained decoder"),
     ("chat",): (chat, "talk with a pretrained decoder"),
+    ("classify",): (classify, "the class of each text, with a run"),
     ("fill",): (fill, "the words that an encoder takes for the hidden ones of a text"),
     ("embed",): (embed, "vectors of texts by a pretrained encoder"),
     ("export",): (export, "write a pretrained model in the Hugging Face layout"),

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from jaxformer.cli.options import FAILED, INTERRUPTED, Option, check_names, parse
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.choice import choose, fields, options
+from jaxformer.config.classify import ClassifyConfig
 from jaxformer.config.instruct import InstructConfig
 from jaxformer.config.masked_lm import MaskedLmConfig
 from jaxformer.config.presets import PRESETS
@@ -101,12 +102,18 @@ TRANSLATE = Training(
 )
 CAUSAL_LM = Training("causal-lm", CausalLmConfig(), "jaxformer.recipes.causal_lm", lambda config: "")
 MASKED_LM = Training("masked-lm", MaskedLmConfig(), "jaxformer.recipes.masked_lm", lambda config: "")
-INSTRUCT = Training(
-    "instruct",
-    InstructConfig(),
-    "jaxformer.recipes.instruct",
-    lambda config: "" if config.init is None else config.init.expanduser().resolve().name.removesuffix(".gguf"),
+CLASSIFY = Training(
+    "classify",
+    ClassifyConfig(),
+    "jaxformer.recipes.classify",
+    lambda config: _begun_with(config) or ("bert-tiny" if config.model is None else ""),
 )
+INSTRUCT = Training("instruct", InstructConfig(), "jaxformer.recipes.instruct", lambda config: _begun_with(config))
+
+
+def _begun_with(config: Any) -> str:
+    """What the model is called whose weights a job begins with, empty where they are drawn."""
+    return "" if config.init is None else config.init.expanduser().resolve().name.removesuffix(".gguf")
 
 
 def _check(asked: Any) -> None:

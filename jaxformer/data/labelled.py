@@ -212,6 +212,8 @@ class LabelledBatches:
         self._plan = Buckets(self._examples.rows.lengths, config, seed, "examples")
         self.cut, self.bounds, self.shapes = self._examples.cut, self._plan.bounds, self._plan.shapes
         self.per_epoch = self._plan.per_epoch
+        self.mean_length = float(self._examples.rows.lengths.mean())
+        """Tokens of an example, marks among them."""
 
     def __getitem__(self, index: int) -> LabelledBatch:
         """Batch number `index`, which belongs to epoch `index // per_epoch`."""

@@ -139,11 +139,16 @@ class Pooler(nn.Module):
         return jnp.tanh(project("bd,de->be", x_BD, w_DD) + b_D.astype(x_BD.dtype))
 
 
-def mean_pooled(x_BTD: Array, counted_BT: Any) -> Array:
-    """The mean of the vectors of true tokens, divided by its length: one unit vector [B, D] for each text, float32.
+def mean_of(x_BTD: Array, counted_BT: Any) -> Array:
+    """The mean of the vectors of true tokens, float32 [B, D]; 0 for a row that has none.
 
     Source: Reimers & Gurevych 2019, §3.
     """
     weights_BT1 = jnp.asarray(counted_BT, jnp.float32)[..., None]
-    mean_BD = jnp.sum(x_BTD.astype(jnp.float32) * weights_BT1, axis=1) / jnp.maximum(jnp.sum(weights_BT1, axis=1), 1e-9)
+    return jnp.sum(x_BTD.astype(jnp.float32) * weights_BT1, axis=1) / jnp.maximum(jnp.sum(weights_BT1, axis=1), 1e-9)
+
+
+def mean_pooled(x_BTD: Array, counted_BT: Any) -> Array:
+    """`mean_of`, divided by its length: one unit vector [B, D] for each text, float32."""
+    mean_BD = mean_of(x_BTD, counted_BT)
     return mean_BD / jnp.maximum(jnp.linalg.norm(mean_BD, axis=-1, keepdims=True), 1e-12)

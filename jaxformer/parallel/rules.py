@@ -27,6 +27,7 @@ RULES: Rules = {
     "position": None,
     "segment": None,
     "bucket": None,
+    "class": None,
 }
 """Every logical axis of `nn`, and "batch", the first axis of all that is fed in; pass another copy to change it.
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial, singledispatch
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from jaxformer.analysis.parameters import (
     parameter_table,
 )
 from jaxformer.config.causal_lm import CausalLmConfig
+from jaxformer.config.classify import ClassifyConfig
 from jaxformer.config.errors import UserError
 from jaxformer.config.instruct import InstructConfig
 from jaxformer.config.masked_lm import MaskedLmConfig
@@ -30,7 +32,8 @@ from jaxformer.config.translate import TranslateConfig
 from jaxformer.models.build import build
 from jaxformer.models.decoder import Decoder
 from jaxformer.models.encoder import Encoder
-from jaxformer.objectives import Objective, causal, masked, translation
+from jaxformer.objectives import Objective, causal, classification, masked, translation
+from jaxformer.recipes import classify
 from jaxformer.recipes.causal_lm import abstract_rows
 from jaxformer.recipes.instruct import model_of
 from jaxformer.recipes.masked_lm import abstract_masked
@@ -42,6 +45,7 @@ CONFIGS = {
     "TranslateConfig": TranslateConfig,
     "CausalLmConfig": CausalLmConfig,
     "MaskedLmConfig": MaskedLmConfig,
+    "ClassifyConfig": ClassifyConfig,
     "InstructConfig": InstructConfig,
 }
 
@@ -59,7 +63,9 @@ class Subject(NamedTuple):
     batch: Callable[[int, int], Any]
     """The shapes of a batch of so many rows of such a length."""
     predicted: Callable[[int], float] = float
-    """Tokens of a row of such a length that are predicted."""
+    """Tokens of a row of such a length that are predicted, or texts."""
+    unit: str = "token"
+    """What is predicted."""
 
 
 @singledispatch
@@ -91,6 +97,14 @@ def _(config: MaskedLmConfig, vocabulary: int) -> Subject:
     model, masking = Encoder(config.model, vocabulary), config.masking
     batch = partial(abstract_masked, masking=masking)
     return Subject(config, model, masked(model, config.z_loss), batch, lambda length: masking.rate * length)
+
+
+@subject.register
+def _(config: ClassifyConfig, vocabulary: int) -> Subject:
+    model = classify.model_of(config, vocabulary)
+    # The head for masked tokens is left out of it.
+    config = replace(config, model=replace(model.config, masked_head=False))
+    return Subject(config, model, classification(model), classify.abstract_examples, lambda length: 1.0, "example")
 
 
 @singledispatch
@@ -168,7 +182,7 @@ def _work(looked_at: Subject, vocabulary: int, length: int) -> Titled:
     training = training_flops_per_target_token(model, vocabulary, length, predicted)
     rows.append(("forward pass", f"{sum(parts.values()) / predicted / 1e6:.3f}"))
     rows.append(("training", f"{training / 1e6:.3f}"))
-    return Titled(f"MFLOP per predicted token, rows of {length} tokens", _table(("part", "MFLOP"), rows))
+    return Titled(f"MFLOP per predicted {looked_at.unit}, rows of {length} tokens", _table(("part", "MFLOP"), rows))
 
 
 def _memory(looked_at: Subject, params: object, tokens: int, length: int) -> Titled:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxformer.config.errors import UserError
-from jaxformer.recipes import causal_lm, instruct, masked_lm, translate
+from jaxformer.recipes import causal_lm, classify, instruct, masked_lm, translate
 from jaxformer.recipes.bundle import Bundle, load_bundle
 from jaxformer.training.run import RunFolder
 
@@ -13,14 +13,18 @@ RUNS: Mapping[str, Callable[[Path], Any]] = {
     "TranslateConfig": translate.load,
     "CausalLmConfig": causal_lm.load,
     "MaskedLmConfig": masked_lm.load,
+    "ClassifyConfig": classify.load,
     "InstructConfig": instruct.load,
 }
 """What reads a run, by the class of its configuration."""
 
 
+_OTHERS = {translate.Trained: ("translates", "translate"), classify.Trained: ("classifies", "classify")}
+
+
 def load(path: str | Path) -> Any:
-    """What is at a path: the best checkpoint of a run (`translate.Trained` or a `Bundle`), or a pretrained model with
-    its tokenizer (a `Bundle`).
+    """What is at a path: the best checkpoint of a run (`translate.Trained`, `classify.Trained` or a `Bundle`), or
+    a pretrained model with its tokenizer (a `Bundle`).
 
     Raises UserError where nothing of the kind is there, or where it asks for what is not supported.
     """
@@ -31,8 +35,17 @@ def load(path: str | Path) -> Any:
 
 
 def load_model(path: str | Path) -> Bundle:
-    """As `load`, for what needs a decoder or an encoder. UserError for a run that translates."""
+    """As `load`, for what needs a decoder or an encoder. UserError for a run that translates or classifies."""
     loaded = load(path)
     if not isinstance(loaded, Bundle):
-        raise UserError(f"{path} is a run that translates; use jaxformer translate {path}")
+        does, command = _OTHERS[type(loaded)]
+        raise UserError(f"{path} is a run that {does}; use jaxformer {command} {path}")
+    return loaded
+
+
+def load_classifier(path: str | Path) -> classify.Trained:
+    """As `load`, for what needs a run that classifies; UserError for anything else."""
+    loaded = load(path)
+    if not isinstance(loaded, classify.Trained):
+        raise UserError(f"{path} is no run that classifies; make one with jaxformer train classify --data FOLDER")
     return loaded

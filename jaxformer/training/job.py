@@ -55,6 +55,9 @@ class Job(ABC):
         given: weights to begin with, a part of the parameters' tree; the others are drawn.
     """
 
+    unit = "token"
+    """What is predicted."""
+
     def __init__(
         self,
         config: Any,
@@ -242,7 +245,7 @@ def _loop(
                 checkpoints=checkpoints,
                 journal=journal,
                 display=shown,
-                speed=Speed(until - step, job.flops_per_token(), total_peak_flops(config.model.dtype)),
+                speed=Speed(until - step, job.flops_per_token(), total_peak_flops(config.model.dtype), job.unit),
             )
     finally:
         journal.close()
@@ -268,7 +271,7 @@ def _banner(job: Job, env: dict[str, Any], out: Path, resumed_at: int | None) ->
     lines = {
         "devices": f"{summary(env)}, mesh {dict(job.mesh.shape)}",
         "model": f"{parameters:,} parameters, {job.config.model.dtype}",
-        "work": f"{job.flops_per_token() / 1e6:.1f} MFLOP per predicted token",
+        "work": f"{job.flops_per_token() / 1e6:.1f} MFLOP per predicted {job.unit}",
         **job.about(),
         "output": f"{out}, resumed at step {resumed_at}" if resumed_at is not None else str(out),
     }

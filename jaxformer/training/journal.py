@@ -100,8 +100,9 @@ def display(start: int, steps: int, every: int) -> Display:
 class Speed:
     """Tokens a second, model FLOP utilisation and time left, over the steps since it was made; pauses are left out."""
 
-    def __init__(self, left: int, flops_per_token: float, peak_flops: float | None) -> None:
-        self._left, self._flops, self._peak = left, flops_per_token, peak_flops
+    def __init__(self, left: int, flops_per_token: float, peak_flops: float | None, unit: str = "token") -> None:
+        """`unit` is what a step predicts some of."""
+        self._left, self._flops, self._peak, self._unit = left, flops_per_token, peak_flops, unit
         self._tokens, self._steps, self._seconds, self._since = 0.0, 0, 0.0, time.perf_counter()
 
     def step(self, tokens: float) -> None:
@@ -122,7 +123,7 @@ class Speed:
         rate = self._tokens / self._seconds
         left = self._seconds / self._steps * (self._left - self._steps)
         used = "" if self._peak is None else f"  MFU {rate * self._flops / self._peak:.1%}"
-        return f"{rate:,.0f} tokens/s{used}  {clock(left)} left"
+        return f"{rate:,.0f} {self._unit}s/s{used}  {clock(left)} left"
 
 
 def clock(seconds: float) -> str:

@@ -7,12 +7,13 @@ import pytest
 
 from jaxformer import cli
 from jaxformer.config.presets import PRESETS
+from jaxformer.training.job import JOBS
 from tests.cli.toy import ROOT, refusal
 
 pytestmark = pytest.mark.smoke
 
-COMMANDS = ["train translate", "train masked-lm", "evaluate", "translate", "inspect", "generate", "chat", "fill"]
-COMMANDS += ["embed", "export", "bench"]
+COMMANDS = [f"train {job}" for job in JOBS.values()]
+COMMANDS += ["evaluate", "translate", "inspect", "generate", "chat", "classify", "fill", "embed", "export", "bench"]
 
 
 def answered(words, code="from jaxformer.cli import main; main()"):
