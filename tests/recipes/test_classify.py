@@ -26,6 +26,7 @@ from jaxformer.config.text import WordPiece
 from jaxformer.config.text_data import Packed
 from jaxformer.config.training import AdamW, Cosine, NoAverage, OptimizationConfig, WatchConfig
 from jaxformer.data.labelled import load_labelled
+from jaxformer.models.classifier import Classifier
 from jaxformer.models.decoder import Decoder
 from jaxformer.models.encoder import Encoder
 from jaxformer.recipes.bundle import Bundle
@@ -264,3 +265,13 @@ def test_an_encoder_that_is_none_is_refused(data, tmp_path, monkeypatch):
     monkeypatch.setattr("jaxformer.recipes.load.load_model", lambda path: decoder)
     with pytest.raises(UserError, match=r"^here is no encoder, and only encoders learn to classify; give"):
         train(toy(data, init=tmp_path), tmp_path / "run")
+
+
+@pytest.mark.parametrize("segments", [0, 1])
+def test_a_model_that_knows_no_two_kinds_of_segment_reads_pairs_all_the_same(segments):
+    model = Classifier(replace(ENCODER, segments=segments), 50, 2)
+    params = random_like(nn.unbox(abstract_parameters(model)), 0)
+    tokens_BT, types_BT = np.array([[2, 7, 3, 8, 3, 0]]), np.array([[0, 0, 0, 1, 1, 0]])
+    logits_BC = model.apply(params, tokens_BT, types_BT)
+    np.testing.assert_array_equal(logits_BC, model.apply(params, tokens_BT))
+    assert np.isfinite(logits_BC).all()

@@ -176,6 +176,16 @@ def test_a_run_embeds_and_is_inspected(trained, capsys):
     assert "head/output_bias" in out and "MFLOP per predicted token" in out
 
 
+def test_an_exported_run_fills_alike(trained, tmp_path, capsys):
+    texts = ["red [MASK] red", "[MASK] blue blue"]
+    assert command(["export", str(trained), str(tmp_path / "model")]) == 0
+    capsys.readouterr()
+    for model in (trained, tmp_path / "model"):
+        assert command(["fill", str(model), *texts]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == lines[4:]
+
+
 def test_what_cannot_be_filled_is_refused_in_one_line(trained, capsys):
     for text, message in [
         ("red red", "a text to be filled in must hold [MASK], got 'red red'"),
