@@ -49,7 +49,7 @@ from jaxformer.training.state import TrainState, new_state
 from jaxformer.training.step import make_step
 
 DENSE = llama(64, 2, grouped_query(4, 2, 16, Rotary()), 176, context=128, tied=True)
-LATENT = Latent(heads=4, latent_width=16, head_width=16, rotary_width=4, value_width=16)
+LATENT = Latent(heads=4, latent_width=32, head_width=8, rotary_width=8, value_width=12)
 
 
 def changed(config: DecoderConfig, **parts: Any) -> DecoderConfig:
@@ -70,13 +70,13 @@ class ActiveConfig:
     """How long, on how much, and how often."""
 
     seeds: tuple[int, ...] = tuple(range(5))
-    steps: int = 800
+    steps: int = 1000
     look_every: int = 100
     """Steps between two looks at held-out text."""
     looks_at: int = 16
     """Batches of held-out text in each look."""
     rows: Packed = Packed(length=96, rows=8)
-    optimization: OptimizationConfig = OptimizationConfig(AdamW(), Cosine(peak=4e-3, warmup=50))
+    optimization: OptimizationConfig = OptimizationConfig(AdamW(), Cosine(peak=3e-3, warmup=50))
 
     def __post_init__(self) -> None:
         check_seeds(self.seeds)

@@ -59,6 +59,7 @@ DECODERS: dict[str, Family] = {
     "qwen2": _decoder("Qwen2"),
     "qwen2, windows above": _decoder("Qwen2", use_sliding_window=True, sliding_window=5, max_window_layers=1),
     "qwen3": _decoder("Qwen3", head_dim=8),
+    "smollm3": _decoder("SmolLM3", no_rope_layer_interval=2, pad_token_id=None),
     "gemma2": _decoder(
         "Gemma2", head_dim=8, sliding_window=5, query_pre_attn_scalar=10, attn_logit_softcapping=2.0,
         final_logit_softcapping=3.0,

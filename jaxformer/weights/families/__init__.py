@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxformer.config.model import DecoderConfig, EncoderConfig
-from jaxformer.weights.families import bert, deepseek, gemma, gpt2, llama, marian, mixtral, t5
+from jaxformer.weights.families import bert, deepseek, gemma, gpt2, llama, marian, mixtral, smollm3, t5
 from jaxformer.weights.families.described import Described
 from jaxformer.weights.fields import Fields
 
@@ -17,6 +17,7 @@ FAMILIES: Mapping[str, Callable[[Fields], Described]] = {
     "mistral": llama.mistral,
     "qwen2": llama.qwen2,
     "qwen3": llama.qwen3,
+    "smollm3": smollm3.smollm3,
     "gemma2": gemma.gemma2,
     "gemma3_text": gemma.gemma3,
     "mixtral": mixtral.mixtral,

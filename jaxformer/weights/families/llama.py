@@ -99,25 +99,25 @@ def norm(fields: Fields) -> RmsNorm:
 def llama(fields: Fields) -> Described:
     """Touvron et al. 2023; Grattafiori et al. 2024. SmolLM and many others call themselves llama too."""
     attention = multi_head(fields, bias=fields("attention_bias", False))
-    return _plain(fields, [Block(attention, gated(fields), norm(fields))] * fields("num_hidden_layers"))
+    return plain(fields, [Block(attention, gated(fields), norm(fields))] * fields("num_hidden_layers"))
 
 
 def mistral(fields: Fields) -> Described:
     """Jiang et al. 2023: a window in every layer, where the config gives one."""
     attention = multi_head(fields, window=fields("sliding_window", None))
-    return _plain(fields, [Block(attention, gated(fields), norm(fields))] * fields("num_hidden_layers"))
+    return plain(fields, [Block(attention, gated(fields), norm(fields))] * fields("num_hidden_layers"))
 
 
 def qwen2(fields: Fields) -> Described:
     """Yang et al. 2024: biases of queries, keys and values; windows in the layers that ask for them."""
     attention = multi_head(fields, bias=True, output_bias=False)
-    return _plain(fields, [_windowed(b, fields, i) for i, b in _every(fields, attention)])
+    return plain(fields, [_windowed(b, fields, i) for i, b in _every(fields, attention)])
 
 
 def qwen3(fields: Fields) -> Described:
     """Yang et al. 2025: norms of queries and keys."""
     attention = multi_head(fields, bias=fields("attention_bias", False), query_key_norm=norm(fields))
-    return _plain(fields, [_windowed(b, fields, i) for i, b in _every(fields, attention)])
+    return plain(fields, [_windowed(b, fields, i) for i, b in _every(fields, attention)])
 
 
 def _every(fields: Fields, attention: MultiHead) -> list[tuple[int, Block]]:
@@ -132,7 +132,8 @@ def _windowed(block: Block, fields: Fields, layer: int) -> Block:
     return replace(block, attention=replace(block.attention, window=window)) if local and window else block
 
 
-def _plain(fields: Fields, blocks: list[Block]) -> Described:
+def plain(fields: Fields, blocks: list[Block]) -> Described:
+    """A decoder of these blocks, whose config.json asks for nothing else."""
     described = Described(decoder(fields, blocks), fields("vocab_size"), table(*ATTENTION, *GATED, *PRE_NORMS))
     fields.done()
     return described
