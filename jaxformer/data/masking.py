@@ -62,13 +62,14 @@ def _(masking: WholeWordMasking, draws_BT: np.ndarray, words_BT: np.ndarray | No
 
 
 def most_guessed(masking: Masking, length: int) -> int:
-    """The most tokens that are guessed in a row of this length: two deviations above what is expected.
+    """The most tokens that are guessed in a row of this length: two deviations above what is expected of all but its
+    two marks.
 
     A limit lets a model compute logits at few places, and of a number that is known when it is compiled. It is reached
     by one row in forty. Devlin et al. 2019 have it as `max_predictions_per_seq`.
     """
-    expected = masking.rate * length
-    return min(length, math.ceil(expected + 2 * math.sqrt(expected * (1 - masking.rate))))
+    expected = masking.rate * (length - 2)
+    return max(1, min(length - 2, math.ceil(expected + 2 * math.sqrt(expected * (1 - masking.rate)))))
 
 
 def mask_tokens(
@@ -243,8 +244,6 @@ class MaskedBatches:
 def _lowest(draws_BT: np.ndarray, maskable_BT: np.ndarray, rate: float, most: int) -> np.ndarray:
     """Which draws are below the rate and among the `most` lowest of their row; equal ones all or none."""
     draws_BT = np.where(maskable_BT, draws_BT, 1.0)
-    if most == draws_BT.shape[1]:
-        return draws_BT < rate
     first_spared_B1 = np.partition(draws_BT, most, axis=1)[:, most, None]
     return draws_BT < np.minimum(first_spared_B1, rate)
 
