@@ -197,11 +197,11 @@ def test_a_run_is_inspected(trained, said):
     rows = parameter_table(abstract_parameters(loaded.model))
     assert all(f"{row.path} " in out and f" {row.count:,}\n" in out for row in rows)
     assert f" {parameter_count(rows):,}\n" in out and str(trained.out) in out
-    assert "MFLOP per target token, sentences of 6 tokens" in out
-    assert "memory of a training step, estimated, 42 sentences of 6 tokens" in out
+    assert "MFLOP per predicted token, rows of 6 tokens" in out
+    assert "memory of a training step, estimated, 42 rows of 6 tokens" in out
 
 
 def test_a_preset_is_inspected(said):
     out = said("inspect", "gru-attention-tiny", "--vocabulary", "307")
     assert out.startswith("gru-attention-tiny: parameters\n")
-    assert "\x1b" not in out and "memory of a training step, estimated, 128 sentences of 32 tokens" in out
+    assert "\x1b" not in out and "memory of a training step, estimated, 128 rows of 32 tokens" in out
