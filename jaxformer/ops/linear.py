@@ -1,12 +1,50 @@
 """Products of activations with weights."""
 
+from dataclasses import dataclass
+from functools import partial
+from string import ascii_lowercase
+
+import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxformer.ops.dropout import dropout
 
-def project(equation: str, x: Array, w: Array) -> Array:
+
+@partial(jax.tree_util.register_dataclass, data_fields=("w", "a", "b", "key"), meta_fields=("rate",))
+@dataclass(frozen=True)
+class LowRank:
+    """The weight w + a b, which is never multiplied out: x w + (x a) b (Hu et al. 2021, eq. 3).
+
+    So w need not have a gradient, which would be of its own size. w [*inputs, *outputs], a [*inputs, rank],
+    b [rank, *outputs].
+    """
+
+    w: Array
+    a: Array
+    b: Array
+    key: Array | None = None
+    """Of the dropout of x before a; none without it."""
+    rate: float = 0.0
+
+
+def project(equation: str, x: Array, w: Array | LowRank) -> Array:
     """einsum(equation, x, w) in x's dtype: w is rounded to it, the sum runs in float32."""
+    if isinstance(w, LowRank):
+        return project(equation, x, w.w) + _update(equation, x, w)
     return jnp.einsum(equation, x, w.astype(x.dtype), preferred_element_type=jnp.float32).astype(x.dtype)
+
+
+def _update(equation: str, x: Array, w: LowRank) -> Array:
+    """einsum(equation, x, a b) in x's dtype, by way of the rank."""
+    operands, result = equation.split("->")
+    of_x, of_w = operands.split(",")
+    rank = next(letter for letter in ascii_lowercase if letter not in equation)
+    inputs = w.a.ndim - 1
+    by_rank = f"{of_x},{of_w[:inputs]}{rank},{rank}{of_w[inputs:]}->{result}"
+    x = x if w.key is None else dropout(w.key, x, w.rate)
+    a, b = w.a.astype(x.dtype), w.b.astype(x.dtype)
+    return jnp.einsum(by_rank, x, a, b, preferred_element_type=jnp.float32).astype(x.dtype)
 
 
 def readout(x_D: Array, w_DE: Array, b_E: Array) -> Array:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shlex
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxformer.analysis.parameters import abstract_parameters, parameter_count, parameter_table
 from jaxformer.config.errors import UserError
-from jaxformer.config.instruct import InstructConfig
+from jaxformer.config.instruct import FullWeights, InstructConfig, Lora
 from jaxformer.config.sampling import Sampling
 from jaxformer.data.buckets import Shape
 from jaxformer.models.decoder import Decoder
+from jaxformer.objectives import Objective, Total
+from jaxformer.parallel.gather import gathered
+from jaxformer.parallel.mesh import state_shardings
 from jaxformer.recipes.bundle import Bundle, Writer
 from jaxformer.recipes.lessons import Lesson, held_out_prompt, lesson
 from jaxformer.text.pretrained import PretrainedTokenizer
@@ -23,7 +28,11 @@ from jaxformer.text.turns import encode_prompt, template_of
 from jaxformer.training.balance import bias_rates
 from jaxformer.training.job import FREE, Job, restored, run_job
 from jaxformer.training.loop import Validation
+from jaxformer.training.lora import Updates, adapted, merged
 from jaxformer.training.run import RunFolder, write_whole
+
+LORA_PEAK = 2e-4
+"""A learning rate that suits low-rank updates."""
 
 SAMPLE = 100
 """Most tokens of the answer that a finished run gives, to show what it has learned."""
@@ -32,11 +41,10 @@ SAMPLE = 100
 class InstructTask(Job):
     """Steps of a lesson over all weights of a decoder."""
 
-    def __init__(self, config: InstructConfig, init: Bundle, tokenizer: PretrainedTokenizer) -> None:
+    def __init__(self, config: InstructConfig, tokenizer: PretrainedTokenizer, given: Any = None) -> None:
+        """`given` is the weights to begin with."""
         model = model_of(config)
         self.lesson: Lesson = lesson(config.learning, config, model, tokenizer)
-        # As numpy, for what a checkpoint gave lies on one device, and here it goes to all.
-        given = jax.tree.map(np.asarray, init.params)
         super().__init__(config, model, tokenizer, self.lesson.batches, self.lesson.objective, given)
 
     def inputs(self) -> tuple[Any, ...]:
@@ -74,6 +82,54 @@ class InstructTask(Job):
         }
 
 
+class LoraTask(InstructTask):
+    """Steps of a lesson over low-rank updates; the weights of `init` stay as they are."""
+
+    def __init__(self, config: InstructConfig, tokenizer: PretrainedTokenizer, base: Any) -> None:
+        """`base` is the weights that are updated, as the config's `Lora` says."""
+        self._lora: Any = config.adapter
+        self._updates = Updates(model_of(config), self._lora)
+        super().__init__(config, tokenizer)
+        self._boxed_base = abstract_parameters(self.model)
+        self.frozen = jax.device_put(base, state_shardings(self._boxed_base, self.mesh))
+        self._merged = jax.jit(partial(merged, config=self._lora))
+
+    def drawn(self, key: Any) -> Any:
+        """Updates that change nothing yet."""
+        return self._updates.init(key, *self.inputs())
+
+    def objective_with(self, frozen: Any) -> Objective:
+        """What is learned, of the updates alone."""
+
+        def whole(base: Any, updates: Any, batch: Any, key: Any) -> Total:
+            return self.objective(adapted(base, updates, self._lora, key), batch, key)
+
+        return partial(gathered(whole, self._boxed_base, self.mesh), frozen)
+
+    def validate(self, step: int, params: Any) -> Validation:
+        """The figures of the lesson for the model with its updates."""
+        return super().validate(step, self._merged(self.frozen, params))
+
+    def bias_rates(self) -> dict[str, float]:
+        """None: the biases of experts stay as they are."""
+        return {}
+
+    def flops_per_token(self) -> float:
+        """As for all weights, but for the gradients of the weights, a third of it."""
+        return super().flops_per_token() * 2 / 3
+
+    def notes(self) -> tuple[str | None, ...]:
+        """What was left out, and a learning rate that is meant for all weights."""
+        peak = getattr(self.config.optimization.schedule, "peak", LORA_PEAK)
+        note = f"updates of low rank want a larger learning rate, about optimization.schedule.peak={LORA_PEAK}"
+        return (*super().notes(), note if peak < LORA_PEAK / 4 else None)
+
+    def about(self) -> dict[str, str]:
+        """How many weights are trained, beside the rest."""
+        count = parameter_count(parameter_table(self.abstract.params))
+        return {"adapter": f"rank {self._lora.rank}, {count:,} weights are trained", **super().about()}
+
+
 def train(config: InstructConfig, out: Path, until: int | None = None) -> Path:
     """Train in the run folder `out`, or go on with the run that is there; returns the folder.
 
@@ -84,8 +140,14 @@ def train(config: InstructConfig, out: Path, until: int | None = None) -> Path:
     config = completed(config, init)
     run.holds(config, *FREE)
     tokenizer = run.tokenizer_or(lambda: _speaking(init.speaker))
-    run_job(InstructTask(config, init, tokenizer), run, until)
+    # As numpy, for what a checkpoint gave lies on one device, and here it goes to all.
+    task, weights = TASKS[type(config.adapter)], jax.tree.map(np.asarray, init.params)
+    run_job(task(config, tokenizer, weights), run, until)
     return out
+
+
+TASKS = {FullWeights: InstructTask, Lora: LoraTask}
+"""How a lesson is trained, by what of the model is."""
 
 
 def completed(config: InstructConfig, init: Bundle) -> InstructConfig:
@@ -97,8 +159,9 @@ def completed(config: InstructConfig, init: Bundle) -> InstructConfig:
     found = {"model": model, "vocabulary": init.decoder.vocabulary, "weights": digest(init.params)}
     for name, value in found.items():
         if getattr(config, name) not in (None, value):
+            other = "other weights" if name == "weights" else f"another {name}"
             raise UserError(
-                f"{init.path} has another {name} than the run began with; give the same --init as then, and no --{name}"
+                f"{init.path} has {other} than the run began with; give the same --init as then, and no --{name}"
             )
     if config.batches.max_length > model.context:
         raise UserError(
@@ -135,8 +198,24 @@ def _restored(run: RunFolder, average: int = 1) -> tuple[Bundle, int]:
     """The decoder and the step of its checkpoint."""
     config, tokenizer = run.config(InstructConfig), run.tokenizer()
     model = model_of(config)
-    params, step = restored(run, config, model, average)
+    if isinstance(config.adapter, FullWeights):
+        params, step = restored(run, config, model, average)
+    else:
+        updates, step = restored(run, config, Updates(model, config.adapter), average)
+        params = merged(_base(run, config), updates, config.adapter)
     return Bundle(run.path, model, params, tokenizer), step
+
+
+def _base(run: RunFolder, config: InstructConfig) -> Any:
+    """The weights that a run has updates of. Raises UserError where they are gone or have changed."""
+    if config.init is None or not config.init.exists():
+        raise UserError(f"{run.path} holds updates of the weights in {config.init}, which is gone; put it back there")
+    base = _init(config).params
+    if digest(base) != config.weights:
+        raise UserError(
+            f"{run.path} holds updates of the weights in {config.init}, which have changed since; restore them"
+        )
+    return base
 
 
 def finish(out: Path) -> None:

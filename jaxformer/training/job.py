@@ -21,6 +21,7 @@ from jaxformer.parallel.gather import gathered
 from jaxformer.parallel.mesh import batch_shardings, make_mesh, place, repeated_rows, replicated, state_shardings
 from jaxformer.text.tokenizer import Tokenizer
 from jaxformer.training.checkpoint import Checkpoints, Progress
+from jaxformer.training.given import check_given, over
 from jaxformer.training.journal import Journal, Speed, clock, display
 from jaxformer.training.loop import Validation, fit
 from jaxformer.training.optimizers import optimizer
@@ -58,6 +59,9 @@ class Job(ABC):
     unit = "token"
     """What is predicted."""
 
+    frozen: Any = None
+    """Arrays on their devices that every step is given and none changes; see `objective_with`."""
+
     def __init__(
         self,
         config: Any,
@@ -76,7 +80,7 @@ class Job(ABC):
         self._boxed_params = boxed.params
         self.shardings = state_shardings(boxed, self.mesh)
         self.abstract = _laid_out(nn.unbox(boxed), self.shardings)
-        self._check_given()
+        check_given(given, self.abstract.params)
         self._samples: Path | None = None
         self._check_accumulation()
 
@@ -108,6 +112,14 @@ class Job(ABC):
         """How fast the biases of experts move, as `balance.bias_rates` has them."""
         return {}
 
+    def drawn(self, key: Any) -> Any:
+        """The parameters before training, in Flax's boxes."""
+        return self.model.init(key, *self.inputs())
+
+    def objective_with(self, frozen: Any) -> Objective:
+        """What is learned, over the mesh, while what is frozen is at hand."""
+        return gathered(self.objective, self._boxed_params, self.mesh)
+
     def new_state(self) -> TrainState:
         """The state before the first step, on its devices."""
         # As an argument, for a constant of a program is compiled with it.
@@ -117,18 +129,23 @@ class Job(ABC):
         """Compile the step for every shape of batch."""
         batches = [self.abstract_batch(shape) for shape in self.batches.shapes]
         batches = [_laid_out(batch, batch_shardings(batch, self.mesh)) for batch in batches]
-        self._step = ShapedStep(self.sharded_step(), self.abstract, batches)
+        self._step = ShapedStep(self.sharded_step(), self.abstract, batches, self.frozen)
 
     def sharded_step(self) -> Any:
-        """The step over the mesh, jitted: the state is donated and comes back laid out as it was."""
-        o = self.config.optimization
-        objective = gathered(self.objective, self._boxed_params, self.mesh)
-        step = make_step(objective, self._optimizer, o.average, o.accumulate, self.bias_rates())
+        """The step over the mesh, jitted, of (state, batch, what is frozen); the state is donated and comes back laid
+        out as it was.
+        """
+        o, biases = self.config.optimization, self.bias_rates()
+
+        def step(state: TrainState, batch: Any, frozen: Any = None) -> tuple[TrainState, Metrics]:
+            objective = self.objective_with(frozen)
+            return make_step(objective, self._optimizer, o.average, o.accumulate, biases)(state, batch)
+
         return jax.jit(step, out_shardings=(self.shardings, replicated(self.mesh)), donate_argnums=0)
 
     def step(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         """One update."""
-        return self._step(state, batch)
+        return self._step(state, batch, self.frozen)
 
     def write_samples_to(self, run: RunFolder) -> None:
         """Let every validation leave its samples in the run."""
@@ -142,24 +159,14 @@ class Job(ABC):
 
     def _boxed_state(self) -> TrainState:
         init, run = jax.random.split(jax.random.key(self.config.seed))
-        return self._state_of(self.model.init(init, *self.inputs()), run)
+        return self._state_of(self.drawn(init), run)
 
     def _new_state(self, given: Mapping[str, Any] | None) -> TrainState:
         init, run = jax.random.split(jax.random.key(self.config.seed))
-        return self._state_of(_over(nn.unbox(self.model.init(init, *self.inputs())), given or {}), run)
+        return self._state_of(over(nn.unbox(self.drawn(init)), given or {}), run)
 
     def _state_of(self, params: Any, key: Any) -> TrainState:
         return new_state(params, self._optimizer, self.config.optimization.average, key)
-
-    def _check_given(self) -> None:
-        """Raises UserError where a weight to begin with has another shape than the model has."""
-        wanted = {name: leaf.shape for name, leaf in _named_leaves(self.abstract.params)}
-        for name, leaf in _named_leaves(self._given):
-            if wanted.get(name) != leaf.shape:
-                raise UserError(
-                    f"the weights to begin with must fit the model, got {name} of shape {tuple(leaf.shape)} for "
-                    f"{wanted.get(name)}; take the configuration that they were trained with"
-                )
 
     def _check_accumulation(self) -> None:
         """Raises UserError where a batch cannot be cut into so many parts."""
@@ -280,18 +287,6 @@ def _banner(job: Job, env: dict[str, Any], out: Path, resumed_at: int | None) ->
     for note in (*job.notes(), repeated_rows([s.rows for s in job.batches.shapes], job.mesh)):
         if note:
             print(f"{'note':<10} {note}", flush=True)
-
-
-def _named_leaves(tree: Any) -> Iterable[tuple[str, Any]]:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        yield jax.tree_util.keystr(path, simple=True, separator="/"), leaf
-
-
-def _over(params: Any, given: Mapping[str, Any]) -> Any:
-    """The parameters, those in `given` in place of their own."""
-    if not isinstance(given, Mapping):
-        return given
-    return {name: _over(leaf, given[name]) if name in given else leaf for name, leaf in params.items()}
 
 
 def _laid_out(abstract: Any, shardings: Any) -> Any:

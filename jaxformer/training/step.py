@@ -98,17 +98,22 @@ def _averaged(average: Average, kept: Any, params: Any, step: Array) -> Any:
 
 
 class ShapedStep:
-    """A training step compiled ahead for every shape of batch, its state donated as `jitted` says."""
+    """A training step compiled ahead for every shape of batch, its state donated as `jitted` says.
 
-    def __init__(self, jitted: Any, abstract_state: TrainState, abstract_batches: Sequence[Any]) -> None:
-        lowered = [jitted.lower(abstract_state, batch) for batch in abstract_batches]
+    What is `frozen` comes behind the batch, an argument since a constant of a program is compiled with it.
+    """
+
+    def __init__(
+        self, jitted: Any, abstract_state: TrainState, abstract_batches: Sequence[Any], frozen: Any = None
+    ) -> None:
+        lowered = [jitted.lower(abstract_state, batch, frozen) for batch in abstract_batches]
         # The compiler leaves Python's lock to others, so the shapes are compiled side by side.
         with ThreadPoolExecutor() as pool:
             compiled = pool.map(lambda program: program.compile(), lowered)
         self._compiled = {_shapes(batch): program for batch, program in zip(abstract_batches, compiled, strict=True)}
 
-    def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
-        return self._compiled[_shapes(batch)](state, batch)
+    def __call__(self, state: TrainState, batch: Any, frozen: Any = None) -> tuple[TrainState, Metrics]:
+        return self._compiled[_shapes(batch)](state, batch, frozen)
 
 
 def _shapes(batch: Any) -> tuple[tuple[int, ...], ...]:

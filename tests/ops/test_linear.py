@@ -1,9 +1,12 @@
 """Products of activations with weights."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from jaxformer.ops.linear import logits, project, readout
+from jaxformer.ops.dropout import dropout
+from jaxformer.ops.linear import LowRank, logits, project, readout
 from tests.parity.compare import assert_close, normal
 
 
@@ -38,3 +41,29 @@ def test_logits_of_half_precision_are_not_rounded_to_it():
     assert y.dtype == jnp.float32
     assert_close(y, exact, 1e-6)
     assert not np.array_equal(y, np.float32(jnp.asarray(y, jnp.bfloat16)))
+
+
+@pytest.mark.parametrize("equation, inputs", [("btd,dnh->btnh", 1), ("btnh,nhd->btd", 2), ("btnh,cnh->btnc", 1)])
+def test_a_weight_with_an_update_is_the_sum_of_both(equation, inputs):
+    """Values, and the gradients of x and of both factors."""
+    sizes = dict(zip("btdnhc", (2, 3, 7, 5, 11, 13), strict=True))
+    x, w = (normal(i, *(sizes[axis] for axis in part)) for i, part in enumerate(equation.split("->")[0].split(",")))
+    a, b = normal(2, *w.shape[:inputs], 3), normal(3, 3, *w.shape[inputs:])
+
+    def apart(x, a, b):
+        return project(equation, x, LowRank(w, a, b))
+
+    def added(x, a, b):
+        return project(equation, x, w + jnp.tensordot(a, b, 1))
+
+    assert_close(apart(x, a, b), added(x, a, b), 1e-5)
+    weight = normal(4, *added(x, a, b).shape)
+    gradients = (jax.grad(lambda *args, f=f: (f(*args) * weight).sum(), (0, 1, 2))(x, a, b) for f in (apart, added))
+    assert_close(*gradients, 1e-5)
+
+
+def test_an_update_reads_what_its_dropout_leaves():
+    x, w, a, b, key = normal(0, 3, 7), normal(1, 7, 5), normal(2, 7, 2), normal(3, 2, 5), jax.random.key(1)
+    left = np.asarray(dropout(key, jnp.asarray(x), 0.5))
+    assert 0 < (left == 0).sum() < x.size
+    assert_close(project("bd,de->be", x, LowRank(w, a, b, key, 0.5)), x @ w + left @ a @ b, 1e-5)

@@ -1,13 +1,8 @@
 """A model learns to answer, from what the assistant says and nothing else; and what cannot be taught is told."""
 
-import contextlib
-import io
 import json
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import chex
 import jax
@@ -15,58 +10,36 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxformer.cli import run as command
-from jaxformer.config.choice import choose
 from jaxformer.config.errors import UserError
-from jaxformer.config.instruct import InstructConfig
-from jaxformer.config.sampling import Sampling
 from jaxformer.models.decoder import Decoder, Features
 from jaxformer.objectives import causal
 from jaxformer.recipes.bundle import Bundle, load_bundle
 from jaxformer.recipes.chat import Chat
-from jaxformer.recipes.instruct import load, train
+from jaxformer.recipes.instruct import load
 from jaxformer.recipes.lessons import lesson
 from jaxformer.text.characters import ByteTokenizer
-from jaxformer.training.checkpoint import Checkpoints
 from tests.cli.toy import read_metrics, refusal
-from tests.recipes.chat_toys import ANSWERS, CONTEXT, END, assistant, user, write_chats, write_lines, write_llama
+from tests.recipes.chat_toys import (
+    ANSWERS,
+    CONTEXT,
+    END,
+    answers,
+    arguments,
+    assistant,
+    config_of,
+    in_parts_as_in_one,
+    teach,
+    user,
+    write_lines,
+)
 
-SETTINGS = """steps=90 batches.tokens=512 batches.buckets=1 batches.max_length=48 optimization.schedule.peak=0.02
-    watch.validate_every=45 checkpoint_every=6"""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    """The compiler is told not to try hard, which saves most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0}))
-        yield
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory):
-    return write_llama(tmp_path_factory.mktemp("llama") / "model")
-
-
-@pytest.fixture(scope="module")
-def chats(tmp_path_factory):
-    return write_chats(tmp_path_factory.mktemp("chats"))
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(scope="module")
 def asked(llama, chats):
     """The arguments of a toy run, but for its folder."""
-    return ["train", "instruct", "--data", str(chats), "--init", str(llama), *SETTINGS.split()]
-
-
-def config_of(arguments) -> InstructConfig:
-    return choose(InstructConfig(), list(arguments[2:]))[0]
-
-
-def answers(bundle):
-    """What is said to every word that was taught."""
-    greedy = Sampling(temperature=0)
-    return {word: "".join(Chat(bundle, greedy).answer(f"the {word}", 20)) for word in ANSWERS}
+    return arguments(chats, llama)
 
 
 # What counts.
@@ -109,19 +82,9 @@ def test_a_token_that_does_not_count_has_no_gradient():
 # A whole run.
 
 
-class Taught(NamedTuple):
-    """The folder of a run, and what the command printed."""
-
-    out: Path
-    printed: str
-
-
 @pytest.fixture(scope="module")
 def taught(asked, tmp_path_factory):
-    out, said = tmp_path_factory.mktemp("taught") / "run", io.StringIO()
-    with contextlib.redirect_stdout(said):
-        assert command([*asked, "--out", str(out)]) == 0
-    return Taught(out, said.getvalue())
+    return teach(asked, tmp_path_factory.mktemp("taught") / "run")
 
 
 def test_it_gives_the_answers_that_it_was_taught(taught, llama):
@@ -146,19 +109,7 @@ def test_a_run_is_whole_without_the_model_that_it_began_with(taught, llama, monk
 
 
 def test_stopped_and_resumed_equals_uninterrupted(asked, tmp_path):
-    config = replace(config_of(asked), steps=4, checkpoint_every=4)
-    train(config, tmp_path / "straight")
-    for until in (1, 4):
-        train(config, tmp_path / "parts", until)
-    saved = []
-    for name in ("straight", "parts"):
-        with Checkpoints(tmp_path / name / "checkpoints") as checkpoints:
-            saved.append(checkpoints.restore_params(load(tmp_path / name).params, averaged=False, step=4))
-    chex.assert_trees_all_equal(*saved)
-    straight, parts = (
-        [row["loss"] for row in read_metrics(tmp_path / name / "metrics.jsonl")] for name in ("straight", "parts")
-    )
-    assert straight == parts and len(set(straight)) == 4
+    in_parts_as_in_one(replace(config_of(asked), steps=4, checkpoint_every=4), tmp_path)
 
 
 # What cannot be taught.
@@ -173,11 +124,10 @@ def test_no_model_and_no_chats(llama, chats, capsys):
 
 
 def test_another_model_than_that_of_init(asked, llama, taught, tmp_path, capsys):
-    for name, value in (("model", "gpt2-tiny"), ("vocabulary", "5"), ("weights", "beef")):
+    wrong = ("model", "gpt2-tiny", "another model"), ("vocabulary", "5", "another vocabulary")
+    for name, value, other in (*wrong, ("weights", "beef", "other weights")):
         line = refusal(capsys, *asked, f"--{name}", value, "--out", str(tmp_path / "run"))
-        assert line == (
-            f"{llama} has another {name} than the run began with; give the same --init as then, and no --{name}"
-        )
+        assert line == (f"{llama} has {other} than the run began with; give the same --init as then, and no --{name}")
     line = refusal(capsys, *asked, f"--init={taught.out}", "--out", str(taught.out))
     start = f"{taught.out} holds a run with another configuration: init: {llama} → {taught.out}; weights: "
     assert line.startswith(start)
