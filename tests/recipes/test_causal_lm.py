@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import replace
-from functools import partial
 
 import jax
 import numpy as np
@@ -31,14 +30,6 @@ from tests.cli.toy import read_metrics, refusal
 
 STEPS = 80
 LETTERS = "abcdefgh"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    """The compiler is told not to try hard, which saves most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0}))
-        yield
 
 
 @pytest.fixture(scope="module")

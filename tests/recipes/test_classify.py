@@ -4,7 +4,6 @@ import io
 import json
 import random
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import flax.linen as nn
@@ -74,14 +73,6 @@ def toy(data, **changes):
         steps=STEPS,
     )
     return replace(config, **changes)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    """The compiler is told not to try hard, which saves most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0}))
-        yield
 
 
 @pytest.fixture(scope="module")
