@@ -1,0 +1,68 @@
+"""The experiment on active parameters: its arms are as large as it says, and its verdict follows from the losses."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import active_parameters as experiment
+from experiments.active_parameters import ARMS, DENSE, ActiveConfig, active, cached, draw, main
+from jaxformer.config.text_data import Packed
+from jaxformer.config.training import AdamW, Cosine, OptimizationConfig
+from jaxformer.data.text import TextCorpus
+from jaxformer.models.decoder import Decoder
+from jaxformer.weights.folder import abstract
+
+SMALL = ActiveConfig(
+    steps=4,
+    look_every=2,
+    looks_at=2,
+    rows=Packed(length=24, rows=2),
+    optimization=OptimizationConfig(AdamW(), Cosine(peak=1e-2, warmup=1)),
+)
+EXPERTS = ("expert_gate", "expert_up", "expert_down")
+
+
+def weights(config, active):
+    """Weights of all layers, counted in the real model, norms left out; of experts the active ones alone."""
+    mixture, count = config.groups[0].blocks[0].feed_forward, 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(abstract(Decoder(config, 11))["params"]["layers"]):
+        name = path[-1].key
+        part = mixture.active / mixture.experts if active and name in EXPERTS else 1
+        count += 0 if name == "scale" else part * np.prod(leaf.shape)
+    return count
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_active_parameters_are_those_of_the_model(arm):
+    assert active(ARMS[arm]) == weights(ARMS[arm], active=True)
+    assert active(ARMS[arm]) == pytest.approx(active(DENSE), rel=0.015)
+
+
+def test_experts_hold_more_and_latent_attention_keeps_less():
+    assert weights(ARMS["experts"], active=False) > 2.5 * weights(DENSE, active=False)
+    assert cached(ARMS["latent"]) < cached(DENSE) == cached(ARMS["experts"]) == 2 * 2 * 2 * 16
+
+
+@pytest.fixture(scope="module")
+def report():
+    text = tuple(f"def f{i}(x):\n    return x + {i}\n" for i in range(40))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "load_text", lambda spec: TextCorpus(text[:30], text[30:]))
+        return main(SMALL)
+
+
+def test_every_arm_learns_and_the_findings_are_differences_of_their_last_losses(report, tmp_path):
+    loss = {name: np.array(loss_SL) for name, loss_SL in report.figures["loss"].items()}
+    assert all(loss_SL.shape == (5, 3) and (loss_SL[:, -1] < loss_SL[:, 0]).all() for loss_SL in loss.values())
+    for finding, name in zip(report.findings, ("experts", "latent"), strict=False):
+        np.testing.assert_allclose(finding.values, loss[name][:, -1] - loss["dense"][:, -1])
+        assert finding.holds == (np.array(finding.values) <= 0).all()
+    assert draw(tmp_path / "picture.png", report) == "" and (tmp_path / "picture.png").stat().st_size > 10_000
+    assert json.dumps(report.to_json())
+
+
+def test_looks_must_divide_the_steps():
+    with pytest.raises(ValueError, match="steps must be a multiple of look_every, got 5 and 2"):
+        ActiveConfig(steps=5, look_every=2)
