@@ -6,7 +6,7 @@ import io
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tyro
@@ -71,13 +71,24 @@ def utf8(argument: str) -> str:
 
 def standard_input() -> list[str]:
     """Lines end with a line feed, whatever else is in them."""
-    lines = []
-    for number, line in enumerate(sys.stdin.buffer, 1):
-        try:
-            lines.append(line.decode().rstrip("\r\n"))
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"standard input, line {number}: not UTF-8 (byte 0x{line[error.start]:02X} at column "
-                f"{error.start + 1}); convert it with iconv -t utf-8"
-            ) from None
-    return lines
+    return [_line(line, number) for number, line in enumerate(sys.stdin.buffer, 1)]
+
+
+def turns(prompt: str) -> Iterator[str]:
+    """Lines of standard input, each as soon as it is there; a person at a terminal is asked for them by `prompt`."""
+    if not sys.stdin.isatty():
+        yield from (_line(line, number) for number, line in enumerate(iter(sys.stdin.buffer.readline, b""), 1))
+        return
+    with contextlib.suppress(EOFError):
+        while True:
+            yield input(prompt)
+
+
+def _line(line: bytes, number: int) -> str:
+    try:
+        return line.decode().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"standard input, line {number}: not UTF-8 (byte 0x{line[error.start]:02X} at column "
+            f"{error.start + 1}); convert it with iconv -t utf-8"
+        ) from None

@@ -1,12 +1,12 @@
-"""Commands for pretrained models: Hugging Face folders and GGUF files."""
+"""Commands for decoders and encoders, wherever they are: runs, Hugging Face folders, GGUF files."""
 
-import sys
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from jaxformer.cli.options import Option, Positional, parse, standard_input, utf8
+from jaxformer.cli.options import Option, Positional, parse, standard_input, turns, utf8
 from jaxformer.config.errors import UserError
 from jaxformer.config.ranges import at_least
 from jaxformer.config.sampling import Sampling
@@ -14,10 +14,10 @@ from jaxformer.config.sampling import Sampling
 
 @dataclass(frozen=True)
 class Generate:
-    """Continue a text with a pretrained decoder; each line of standard input where no text is given."""
+    """Continue a text with a decoder; each line of standard input where no text is given."""
 
     model: Positional[Path]
-    """A Hugging Face folder, or a .gguf file."""
+    """A run folder, a Hugging Face folder, or a .gguf file."""
     prompt: Positional[str | None] = None
     """The text to continue."""
     sampling: Annotated[Sampling, Option(name="")] = Sampling()
@@ -38,7 +38,7 @@ class Chat:
     """Talk with a pretrained model by its own chat template; an empty line or the end of input ends the talk."""
 
     model: Positional[Path]
-    """A Hugging Face folder, or a .gguf file."""
+    """A run folder, a Hugging Face folder, or a .gguf file."""
     system: str | None = None
     """What the model is told before the first turn, instead of what its template says."""
     sampling: Annotated[Sampling, Option(name="")] = Sampling(temperature=0.7, top_p=0.9)
@@ -55,7 +55,7 @@ class Embed:
     """A unit vector for each text, as a line of JSON; lines of standard input where no text is given."""
 
     model: Positional[Path]
-    """A Hugging Face folder with an encoder."""
+    """A Hugging Face folder with an encoder, or a run of train masked-lm."""
     text: Positional[tuple[str, ...]] = ()
 
 
@@ -92,8 +92,10 @@ def generate(arguments: Sequence[str]) -> int:
     from jaxformer.recipes.load import load_model
 
     prompts = standard_input() if asked.prompt is None else [utf8(asked.prompt)]
-    bundle = load_model(asked.model)
-    options = dict(count=asked.max_tokens, sampling=asked.sampling, stop=asked.stop, seed=asked.seed)
+    bundle, stop = load_model(asked.model), tuple(map(utf8, asked.stop))
+    for prompt in prompts:
+        bundle.prompt(prompt)  # before the first one is continued, all are known to be right
+    options = dict(count=asked.max_tokens, sampling=asked.sampling, stop=stop, seed=asked.seed)
     for prompt in prompts:
         for piece in bundle.generate(prompt, **options):
             print(piece, end="", flush=True)
@@ -107,18 +109,13 @@ def chat(arguments: Sequence[str]) -> int:
     from jaxformer.recipes.chat import Chat as Talk
     from jaxformer.recipes.load import load_model
 
-    talk = Talk(load_model(asked.model), asked.sampling, asked.seed, asked.system)
-    prompt = "> " if sys.stdin.isatty() else ""
-    while True:
-        try:
-            said = input(prompt)
-        except EOFError:
-            return 0
-        if not said.strip():
-            return 0
+    system = None if asked.system is None else utf8(asked.system)
+    talk = Talk(load_model(asked.model), asked.sampling, asked.seed, system)
+    for said in itertools.takewhile(str.strip, turns("> ")):
         for piece in talk.answer(said, asked.max_tokens):
             print(piece, end="", flush=True)
         print()
+    return 0
 
 
 def embed(arguments: Sequence[str]) -> int:

@@ -108,7 +108,13 @@ class Bundle:
         seed: int = 0,
     ) -> Iterator[str]:
         """The continuation of a text, piece by piece, as soon as a piece is sure."""
-        return Writer(self, sampling, stop, seed).say(self.reader.encode_prompt(prompt), count)
+        return Writer(self, sampling, stop, seed).say(self.prompt(prompt), count)
+
+    def prompt(self, text: str) -> list[int]:
+        """What is read of a text to be continued. Raises UserError where that is nothing, or more than fits."""
+        tokens = self.reader.encode_prompt(text)
+        _check_room(tokens, len(tokens), self.config.context)
+        return tokens
 
     @cached_property
     def stops(self) -> tuple[int, ...]:
@@ -164,10 +170,8 @@ class Writer:
         nothing to read or it would not fit the context.
         """
         bundle, context = self._bundle, self._bundle.config.context
-        if not tokens:
-            raise UserError("a prompt must have at least one token, got an empty one")
-        if (total := len(self.tokens) + len(tokens)) >= context:
-            raise UserError(f"a prompt must be shorter than the context of {context} tokens, got {total}")
+        total = len(self.tokens) + len(tokens)
+        _check_room(tokens, total, context)
         self._read(tokens)
         streamer = Streamer(bundle.reader, self._stop)
         for token in self._written(min(count, context - total)):
@@ -208,6 +212,13 @@ class Writer:
                 if token in stops:
                     return
                 yield token
+
+
+def _check_room(tokens: Sequence[int], total: int, context: int) -> None:
+    if not tokens:
+        raise UserError("a prompt must have at least one token, got an empty one")
+    if total >= context:
+        raise UserError(f"a prompt must be shorter than the context of {context} tokens, got {total}")
 
 
 def load_bundle(path: Path, dtype: Any = jnp.float32) -> Bundle:

@@ -29,7 +29,10 @@ def load(path: str | Path) -> Any:
     Raises UserError where nothing of the kind is there, or where it asks for what is not supported.
     """
     path = Path(path).expanduser()
-    if path.suffix == ".gguf" or any(path.glob("*.safetensors")) or any(path.glob("pytorch_model*.bin")):
+    if not path.exists():
+        raise UserError(f"nothing is at {path}; give a run folder, a Hugging Face folder or a .gguf file")
+    weights = ("*.safetensors", "pytorch_model*.bin")
+    if path.suffix == ".gguf" or any(True for pattern in weights for _ in path.glob(pattern)):
         return load_bundle(path)
     return RUNS[RunFolder(path).kind()](path)
 

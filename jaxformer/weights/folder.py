@@ -102,7 +102,6 @@ def save_folder(folder: Path, params: Any, described: Described, fields: Mapping
         for name, shape, values in write(bindings, leaves):
             yield name, shape, kept, lambda values=values: np.ascontiguousarray(values(), dtype=kept)
 
-    folder.mkdir(parents=True, exist_ok=True)
     write_tensors(folder, tensors())
     path = folder / "config.json"
     draft = path.with_name("config.json.tmp")

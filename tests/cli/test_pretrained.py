@@ -181,7 +181,19 @@ def test_no_model(words, tmp_path, capsys):
     nowhere, out = tmp_path / "nowhere", tmp_path / "out"
     command, *rest = [word.format(out=out) for word in words]
     line = refusal(capsys, command, str(nowhere), *rest)
-    assert str(nowhere) in line and "no config.json" in line and not out.exists()
+    assert line == f"nothing is at {nowhere}; give a run folder, a Hugging Face folder or a .gguf file"
+    assert not out.exists()
+
+
+def test_a_place_that_cannot_be_made(decoder, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    line = refusal(capsys, "export", str(decoder), str(tmp_path / "file" / "out"))
+    assert line == f"cannot write weights into {tmp_path / 'file' / 'out'}: Not a directory"
+
+
+def test_options_that_are_not_utf8(decoder, capsys):
+    for words in (("chat", str(decoder), "--system", "caf\udce9"), ("generate", str(decoder), "x", "--stop", "\udce9")):
+        assert refusal(capsys, *words).startswith("text must be UTF-8, got b'")
 
 
 def test_a_prompt_that_cannot_be_read(decoder, bundle, piped, capsys):
@@ -191,6 +203,11 @@ def test_a_prompt_that_cannot_be_read(decoder, bundle, piped, capsys):
         assert line == f"a prompt must be shorter than the context of {CONTEXT} tokens, got {count}"
     piped(b"caf\xe9\n")
     assert refusal(capsys, "generate", str(decoder)).startswith("standard input, line 1: not UTF-8 (byte 0xE9 at ")
+    piped(b"caf\xe9\n")
+    assert refusal(capsys, "chat", str(decoder)).startswith("standard input, line 1: not UTF-8 (byte 0xE9 at ")
+    piped(b"the cat\n\n")
+    empty = "a prompt must have at least one token, got an empty one"
+    assert refusal(capsys, "generate", str(decoder)) == empty  # and the first one is not continued
     piped(b" the" * CONTEXT)
     assert refusal(capsys, "chat", str(decoder)).startswith(f"a prompt must be shorter than the context of {CONTEXT} ")
 
