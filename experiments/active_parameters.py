@@ -11,8 +11,12 @@ widths chosen so that the weights are as many within a hundredth. A seed gives a
 
 The text is the source code of Python's standard library by bytes, which changes a little with the version of Python.
 
-Cost: QUICK_COST; --quick (40 steps) SECONDS.
-Seen SEEN.
+Cost: a quarter of an hour on one core, most of it the experts, which XLA computes on a CPU as eight dense products;
+--quick (40 steps) two minutes.
+Seen with seeds 0 to 4 on one core of an AMD EPYC: the claim does not hold. After 1,000 steps the dense decoder is at
+2.10 to 2.26 nats a byte; experts are lower in four seeds of five, by 0.018 on average and by 0.036 at most, and in one
+higher by 0.020; latent attention is higher in all, by 0.11 on average, with 0.625 of the cache. Its heads are half as
+wide where they compare what they say, and share one key that tells where; at this size that costs more than grouping.
 """
 
 import sys
@@ -171,11 +175,10 @@ def draw(path: Path, report: Report) -> str:
     steps = report.figures["steps"][1:]
     top = max(loss_SL[:, 1:].max() for loss_SL in loss.values())
     low = min(loss_SL.min() for loss_SL in loss.values())
-    panels.curves(grid[0], steps, {name: interval(loss_SL[:, 1:]) for name, loss_SL in loss.items()}, (low - 0.1, top))
-    apart = {name: interval((loss_SL - loss["dense"])[:, 1:]) for name, loss_SL in loss.items() if name != "dense"}
+    panels.curves(grid[0], steps, {name: interval(loss_SL[:, 1:]) for name, loss_SL in loss.items()}, (low - 0.3, top))
+    apart = {name: interval((loss_SL - loss["dense"])[:, 1:]) for name, loss_SL in loss.items()}
     widest = max(float(np.abs(band).max()) for band in apart.values())
     panels.curves(grid[1], steps, apart, (-1.1 * widest, 1.1 * widest))
-    panels.level(grid[1], 0.0, "dense")
     grid[0].set_ylabel("nats a byte")
     for axes in grid:
         axes.set_xlabel("training step")
