@@ -11,7 +11,8 @@ from jax import Array
 from jaxformer.models.classifier import Classifier
 from jaxformer.models.decoder import Decoder
 from jaxformer.models.encoder import Encoder
-from jaxformer.ops.losses import Shaping, TokenLoss, cross_entropy, linear_cross_entropy
+from jaxformer.ops.losses import Shaping, TokenLoss, cross_entropy, linear_cross_entropy, log_probabilities
+from jaxformer.ops.preference import margin, preference_loss
 
 
 class Total(NamedTuple):
@@ -101,6 +102,43 @@ def classification(model: Classifier) -> Objective:
         counted_B = batch.labels_B >= 0
         costs = cross_entropy(logits_BC, batch.labels_B)
         return Total(jax.tree.map(lambda cost_B: jnp.sum(jnp.where(counted_B, cost_B, 0.0)), costs), _count(counted_B))
+
+    return total
+
+
+def answer_log_probabilities(model: Decoder) -> Callable[[Any, Any, Array | None], Array]:
+    """(params, batch, key) → log p of both answers of each pair, float32 [B, 2]: the sum over the tokens that count.
+
+    A batch has tokens_B2T [B, 2, T+1] and counted_B2T [B, 2, T].
+    """
+
+    def log_p(params: Any, batch: Any, key: Array | None) -> Array:
+        tokens_RT, counted_RT = (x.reshape(-1, x.shape[-1]) for x in (batch.tokens_B2T, batch.counted_B2T))
+        seen = _applied(model, key, "features", params, tokens_RT[:, :-1], None, None, counted_RT)
+        x_ND, labels_N = seen.x_BTD.reshape(-1, seen.x_BTD.shape[-1]), tokens_RT[:, 1:].reshape(-1)
+        log_p_N = log_probabilities(x_ND, seen.output_VD, labels_N, model.config.softcap)
+        return jnp.sum(jnp.where(batch.counted_B2T, log_p_N.reshape(batch.counted_B2T.shape), 0.0), axis=-1)
+
+    return log_p
+
+
+def preference(model: Decoder, beta: float, smoothing: float = 0.0, imitation: float = 0.0) -> Objective:
+    """The first of two answers is better than the second (Rafailov et al. 2023).
+
+    A batch is one of `answer_log_probabilities` with reference_B2 float32, what that gave for the reference; a row
+    without tokens that count is filling. Sums are over pairs: `tokens` counts them, `correct` those of which the better
+    has gained more, and `nll` is that of the better answer, the mean of its tokens, which `imitation` weighs in the
+    loss (Pang et al. 2024, eq. 1). Experts have no penalties.
+    """
+    log_p = answer_log_probabilities(model)
+
+    def total(params: Any, batch: Any, key: Array | None) -> Total:
+        log_p_B2, count_B2 = log_p(params, batch, key), jnp.sum(batch.counted_B2T, axis=-1)
+        real_B, margin_B = jnp.any(count_B2 > 0, axis=1), margin(log_p_B2, batch.reference_B2)
+        nll_B = -log_p_B2[:, 0] / jnp.maximum(count_B2[:, 0], 1)
+        loss_B = preference_loss(margin_B, beta, smoothing) + imitation * nll_B
+        costs = TokenLoss(loss_B, nll_B, (margin_B > 0).astype(jnp.float32))
+        return Total(jax.tree.map(lambda cost_B: jnp.sum(jnp.where(real_B, cost_B, 0.0)), costs), _count(real_B))
 
     return total
 

@@ -16,6 +16,28 @@ class Imitation:
 
 
 @dataclass(frozen=True)
+class Preference:
+    """Of two answers the better one is to become likelier than the other: direct preference optimisation (Rafailov et
+    al. 2023).
+
+    It wants a smaller learning rate than imitation: about 1e-6 for all weights, 1e-5 for low-rank updates.
+    """
+
+    beta: float = 0.1
+    """How closely the model keeps to what it was."""
+    smoothing: float = 0.0
+    """Part of the choices that are taken to be wrong (Mitchell 2023)."""
+    imitation: float = 0.0
+    """Weight of the loss of imitating the better answer, in nats a token (Pang et al. 2024)."""
+
+    def __post_init__(self) -> None:
+        positive(self, "beta")
+        at_least(self, 0, "imitation")
+        if not 0 <= self.smoothing < 0.5:
+            raise ValueError(f"smoothing must lie in [0, 0.5), got smoothing={self.smoothing}")
+
+
+@dataclass(frozen=True)
 class FullWeights:
     """Every weight of the model is trained, and the run keeps all of them."""
 
@@ -50,13 +72,18 @@ class InstructConfig(TrainingConfig):
     """
 
     data: str = ""
-    """Chats: a JSONL file of {"messages": [{"role": …, "content": …}, …]}, or a folder with train and valid."""
+    """A JSONL file, or a folder with train and valid: chats, {"messages": [{"role": …, "content": …}, …]}, or for
+    Preference pairs of answers, {"prompt": …, "chosen": …, "rejected": …}.
+    """
     init: Path | None = None
     """The model to begin with: a Hugging Face folder, FILE.gguf, or a run of this job."""
-    learning: Imitation = Imitation()
+    learning: Imitation | Preference = Imitation()
+    """What the data teach."""
     adapter: FullWeights | Lora = FullWeights()
     batches: Batching = Batching(tokens=4096, buckets=4, max_length=1024)
-    """Chats of similar length share a batch; those longer than max_length tokens are dropped and counted."""
+    """Chats of similar length share a batch; those longer than max_length tokens are dropped and counted. The budget of
+    tokens is for each of two answers.
+    """
     optimization: OptimizationConfig = OptimizationConfig(
         AdamW(beta2=0.999, epsilon=1e-8, weight_decay=0.0), Cosine(peak=2e-5, warmup=20)
     )

@@ -1,6 +1,7 @@
 """Chats as rows of a language model, of which some tokens count: a pure function of ids, settings, seed and index."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,13 +23,13 @@ class Kept(NamedTuple):
     notice: str | None
 
 
-def short_enough(examples: Sequence[Any], lengths: Sequence[int], longest: int, name: str) -> Kept:
+def short_enough(examples: Sequence[Any], length: Callable[[Any], int], longest: int, name: str) -> Kept:
     """The examples of at most `longest` tokens. Raises UserError where there are none; `name` says what they are."""
-    kept = [example for example, length in zip(examples, lengths, strict=True) if length <= longest]
+    kept = [example for example in examples if length(example) <= longest]
     if not kept:
         raise UserError(
             f"all {len(examples)} {name} are longer than batches.max_length={longest} tokens, the shortest has "
-            f"{min(lengths, default=0)}; raise it"
+            f"{min(map(length, examples), default=0)}; raise it"
         )
     dropped = len(examples) - len(kept)
     notice = f"dropped {dropped} of {len(examples)} {name}, longer than batches.max_length={longest} tokens"
@@ -48,8 +49,11 @@ class ChatRows:
         # What nothing stands before cannot be predicted.
         self.read = int((self.lengths - 1).sum())
         """Tokens that are read, to predict the next."""
-        self.counted = int(self._flags.flat.sum() - self._flags.flat[self._flags.starts].sum())
-        """Tokens that are to be predicted."""
+        first_N = self._flags.flat[self._flags.starts]
+        self.counts = np.add.reduceat(self._flags.flat, self._flags.starts) - first_N
+        """Tokens of each that are to be predicted."""
+        self.counted = int(self.counts.sum())
+        """All of them."""
 
     def batch(self, rows_B: np.ndarray, length: int) -> TextBatch:
         """The rows of these numbers, padded to `length` tokens; row -1 is all padding."""
@@ -60,6 +64,50 @@ class ChatRows:
     def fingerprint(self, *settings: Any) -> str:
         """SHA-256 of the rows, of what counts in them, and of the `repr` of the settings, in hexadecimal."""
         return self._ids.fingerprint(self._flags.fingerprint(*settings))
+
+
+class PreferenceBatch(NamedTuple):
+    """Pairs of a chosen and a rejected answer, each read as `tokens_B2T[..., :-1]` to predict `tokens_B2T[..., 1:]`."""
+
+    tokens_B2T: np.ndarray
+    """int32 [B, 2, T+1]."""
+    counted_B2T: np.ndarray
+    """bool [B, 2, T], True where the next token is the answer's."""
+    reference_B2: np.ndarray
+    """float32, how likely the reference takes each answer to be, in logarithms."""
+
+
+class PreferenceRows:
+    """Pairs of a chosen and a rejected answer; the reference takes each to be certain until another is given.
+
+    Raises UserError for an id outside the vocabulary.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Encoded, Encoded]], vocabulary: int) -> None:
+        self.chosen, self.rejected = (ChatRows(side, vocabulary) for side in zip(*pairs, strict=True))
+        self.lengths = np.maximum(self.chosen.lengths, self.rejected.lengths)
+        self._reference_N2 = np.zeros((len(pairs), 2), np.float32)
+
+    def referring(self, reference_N2: np.ndarray) -> "PreferenceRows":
+        """The same pairs with another reference, whose log-probabilities these are."""
+        other = copy(self)
+        other._reference_N2 = reference_N2.astype(np.float32)
+        return other
+
+    def batch(self, rows_B: np.ndarray, length: int) -> PreferenceBatch:
+        """The pairs of these numbers, padded to `length` tokens; row -1 is all padding."""
+        sides = [side.batch(rows_B, length) for side in (self.chosen, self.rejected)]
+        tokens_B2T, counted_B2T = (
+            np.stack(parts, axis=1) for parts in zip(*((s[0], s[3]) for s in sides), strict=True)
+        )
+        return PreferenceBatch(tokens_B2T, counted_B2T, self._reference_N2[rows_B])
+
+    def fingerprint(self, *settings: Any) -> str:
+        """SHA-256 of the pairs, of what counts in them, and of the `repr` of the settings, in hexadecimal.
+
+        The reference is left out: it is what a model makes of the pairs, up to rounding.
+        """
+        return self.chosen.fingerprint(self.rejected.fingerprint(*settings))
 
 
 class ShuffledRows:

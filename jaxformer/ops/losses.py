@@ -105,7 +105,7 @@ def _forward(x_TD, w_VD, labels_T, counted_T, shaping, chunk, bias_V):
 
     first = (TokenLoss(*[jnp.zeros((), jnp.float32)] * 3), jax.tree.map(jnp.zeros_like, (w_VD, bias_V)))
     (total, doutput), dx_CTD = jax.lax.scan(add, first, _chunks(chunk, x_TD, labels_T, counted_T))
-    dx_TD = jnp.swapaxes(dx_CTD, 0, 1).reshape(-1, x_TD.shape[-1])[: x_TD.shape[0]]
+    dx_TD = _unchunked(dx_CTD, x_TD.shape[0])
     return total, (dx_TD, doutput)
 
 
@@ -116,6 +116,23 @@ def _backward(shaping, chunk, saved, cotangent):
 
 
 linear_cross_entropy.defvjp(_forward, _backward)
+
+
+def log_probabilities(
+    x_TD: Array, w_VD: Array, labels_T: Array, softcap: float | None = None, chunk: int = CHUNK
+) -> Array:
+    """log p(label) of each token, float32 [T], of the logits x wᵀ, which never exist for more than `chunk` tokens.
+
+    Arguments as in `linear_cross_entropy`, for losses that are no sum over tokens. The logits are computed once more in
+    the backward pass.
+    """
+
+    @jax.checkpoint
+    def of_chunk(part: tuple[Array, ...]) -> Array:
+        x_TD, labels_T = part
+        return -cross_entropy(capped(logits(x_TD, w_VD), softcap), labels_T).nll
+
+    return _unchunked(jax.lax.map(of_chunk, _chunks(chunk, x_TD, labels_T)), x_TD.shape[0])
 
 
 def _chunks(chunk: int, *rows_T: Array) -> tuple[Array, ...]:
@@ -132,3 +149,8 @@ def _chunks(chunk: int, *rows_T: Array) -> tuple[Array, ...]:
         return jnp.swapaxes(rows.reshape(width, count, *rows.shape[1:]), 0, 1)
 
     return tuple(split(rows) for rows in rows_T)
+
+
+def _unchunked(rows_CT: Array, length: int) -> Array:
+    """The first `length` rows of what `_chunks` split."""
+    return jnp.swapaxes(rows_CT, 0, 1).reshape(-1, *rows_CT.shape[2:])[:length]

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxformer.analysis.parameters import abstract_parameters, parameter_count, parameter_table
 from jaxformer.config.errors import UserError
-from jaxformer.config.instruct import FullWeights, InstructConfig, Lora
+from jaxformer.config.instruct import FullWeights, Imitation, InstructConfig, Lora
 from jaxformer.config.sampling import Sampling
 from jaxformer.data.buckets import Shape
 from jaxformer.models.decoder import Decoder
@@ -32,7 +32,7 @@ from jaxformer.training.lora import Updates, adapted, merged
 from jaxformer.training.run import RunFolder, write_whole
 
 LORA_PEAK = 2e-4
-"""A learning rate that suits low-rank updates."""
+"""A learning rate that suits imitation by low-rank updates."""
 
 SAMPLE = 100
 """Most tokens of the answer that a finished run gives, to show what it has learned."""
@@ -41,11 +41,17 @@ SAMPLE = 100
 class InstructTask(Job):
     """Steps of a lesson over all weights of a decoder."""
 
-    def __init__(self, config: InstructConfig, tokenizer: PretrainedTokenizer, given: Any = None) -> None:
-        """`given` is the weights to begin with."""
+    def __init__(self, config: InstructConfig, tokenizer: PretrainedTokenizer, weights: Any) -> None:
+        """`weights` are those to begin with."""
         model = model_of(config)
-        self.lesson: Lesson = lesson(config.learning, config, model, tokenizer)
+        self.lesson: Lesson = lesson(config.learning, config, model, tokenizer, weights)
+        self.unit = self.lesson.unit
+        given = self.given(weights)
         super().__init__(config, model, tokenizer, self.lesson.batches, self.lesson.objective, given)
+
+    def given(self, weights: Any) -> Any:
+        """What of the weights is trained."""
+        return weights
 
     def inputs(self) -> tuple[Any, ...]:
         """A row of two tokens."""
@@ -65,7 +71,7 @@ class InstructTask(Job):
         return bias_rates(self.config.model)
 
     def flops_per_token(self) -> float:
-        """Operations of training per token of an answer, on rows of the mean length."""
+        """Operations of training per token of an answer, or per pair of answers, on rows of the mean length."""
         return self.lesson.flops_per_token
 
     def notes(self) -> tuple[str | None, ...]:
@@ -85,14 +91,17 @@ class InstructTask(Job):
 class LoraTask(InstructTask):
     """Steps of a lesson over low-rank updates; the weights of `init` stay as they are."""
 
-    def __init__(self, config: InstructConfig, tokenizer: PretrainedTokenizer, base: Any) -> None:
-        """`base` is the weights that are updated, as the config's `Lora` says."""
+    def __init__(self, config: InstructConfig, tokenizer: PretrainedTokenizer, weights: Any) -> None:
+        """`weights` are those that are updated, as the config's `Lora` says."""
         self._lora: Any = config.adapter
         self._updates = Updates(model_of(config), self._lora)
-        super().__init__(config, tokenizer)
+        super().__init__(config, tokenizer, weights)
         self._boxed_base = abstract_parameters(self.model)
-        self.frozen = jax.device_put(base, state_shardings(self._boxed_base, self.mesh))
+        self.frozen = jax.device_put(weights, state_shardings(self._boxed_base, self.mesh))
         self._merged = jax.jit(partial(merged, config=self._lora))
+
+    def given(self, weights: Any) -> Any:
+        """Nothing: updates are drawn."""
 
     def drawn(self, key: Any) -> Any:
         """Updates that change nothing yet."""
@@ -120,9 +129,10 @@ class LoraTask(InstructTask):
 
     def notes(self) -> tuple[str | None, ...]:
         """What was left out, and a learning rate that is meant for all weights."""
-        peak = getattr(self.config.optimization.schedule, "peak", LORA_PEAK)
+        config = self.config
+        low = getattr(config.optimization.schedule, "peak", LORA_PEAK) < LORA_PEAK / 4
         note = f"updates of low rank want a larger learning rate, about optimization.schedule.peak={LORA_PEAK}"
-        return (*super().notes(), note if peak < LORA_PEAK / 4 else None)
+        return (*super().notes(), note if low and isinstance(config.learning, Imitation) else None)
 
     def about(self) -> dict[str, str]:
         """How many weights are trained, beside the rest."""

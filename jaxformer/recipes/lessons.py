@@ -2,26 +2,34 @@
 
 from abc import ABC, abstractmethod
 from functools import singledispatch
-from typing import Any
+from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jaxformer.analysis.flops import training_flops
-from jaxformer.config.instruct import Imitation, InstructConfig
-from jaxformer.data.buckets import Shape
-from jaxformer.data.chat_rows import ChatRows, ShuffledRows, every_row, short_enough
-from jaxformer.data.chats import Chat, load_chats
+from jaxformer.analysis.parameters import abstract_parameters
+from jaxformer.config.instruct import Imitation, InstructConfig, Preference
+from jaxformer.data import chats
+from jaxformer.data.buckets import Shape, choose_bounds
+from jaxformer.data.chat_rows import ChatRows, PreferenceBatch, PreferenceRows, ShuffledRows, every_row, short_enough
+from jaxformer.data.chats import Chat, load_chats, load_preferences
 from jaxformer.models.decoder import Decoder
-from jaxformer.objectives import Objective, causal
+from jaxformer.objectives import Objective, answer_log_probabilities, causal, preference
+from jaxformer.ops.preference import margin, preference_loss
+from jaxformer.parallel.mesh import make_mesh, state_shardings
 from jaxformer.recipes.causal_lm import abstract_rows
 from jaxformer.text.pretrained import PretrainedTokenizer
-from jaxformer.text.turns import encode_chat
+from jaxformer.text.turns import Turns, encode_answer, encode_chat
 from jaxformer.training.evaluation import evaluate_loss, perplexity
 
 
 class Lesson(ABC):
     """One thing to learn, and the data that teach it."""
 
+    unit = "token"
+    """What is predicted, and counts."""
     batches: ShuffledRows
     objective: Objective
     notes: tuple[str | None, ...]
@@ -43,8 +51,12 @@ class Lesson(ABC):
 
 
 @singledispatch
-def lesson(learning: Any, config: InstructConfig, model: Decoder, tokenizer: PretrainedTokenizer) -> Lesson:
-    """What a config of learning asks for, from the data of a run. A new way is a config class registered here."""
+def lesson(
+    learning: Any, config: InstructConfig, model: Decoder, tokenizer: PretrainedTokenizer, weights: Any
+) -> Lesson:
+    """What a config of learning asks for, from the data of a run that begins with these weights. A new way to learn is
+    a config class registered here.
+    """
     raise TypeError(f"no lesson for {type(learning).__name__}")
 
 
@@ -52,12 +64,10 @@ class Imitating(Lesson):
     """Every answer of the assistant, token by token, from all that was said before it."""
 
     def __init__(self, config: InstructConfig, model: Decoder, tokenizer: PretrainedTokenizer) -> None:
-        chats = load_chats(config.data)
-        longest = config.batches.max_length
-        encoded = [[encode_chat(tokenizer, chat) for chat in split] for split in (chats.train, chats.valid)]
+        chats, longest = load_chats(config.data), config.batches.max_length
         train, valid = (
-            short_enough(split, [len(chat.ids) for chat in split], longest, f"{name} chats")
-            for name, split in zip(("train", "valid"), encoded, strict=True)
+            short_enough([encode_chat(tokenizer, chat) for chat in split], _length, longest, f"{name} chats")
+            for name, split in (("train", chats.train), ("valid", chats.valid))
         )
         self._train, self._valid = (ChatRows(kept.examples, model.vocabulary) for kept in (train, valid))
         self.batches = ShuffledRows(self._train, config.batches, config.seed, "chats")
@@ -85,8 +95,91 @@ class Imitating(Lesson):
 
 
 @lesson.register
-def _(learning: Imitation, config: InstructConfig, model: Decoder, tokenizer: PretrainedTokenizer) -> Lesson:
+def _(
+    learning: Imitation, config: InstructConfig, model: Decoder, tokenizer: PretrainedTokenizer, weights: Any
+) -> Lesson:
     return Imitating(config, model, tokenizer)
+
+
+class Preferring(Lesson):
+    """Of two answers to the same chat the chosen one is to gain more than the rejected one, measured by what the
+    weights before training make of both, which is computed once.
+    """
+
+    unit = "pair"
+
+    def __init__(
+        self, learning: Preference, config: InstructConfig, model: Decoder, tokenizer: PretrainedTokenizer, weights: Any
+    ) -> None:
+        pairs, longest = load_preferences(config.data), config.batches.max_length
+        train, valid = (
+            short_enough([_encoded(tokenizer, pair) for pair in split], _longer, longest, f"{name} pairs")
+            for name, split in (("train", pairs.train), ("valid", pairs.valid))
+        )
+        self._learning, self._tokens = learning, config.batches.tokens
+        self._log_p = jax.jit(answer_log_probabilities(model))
+        self._train, self._valid = (PreferenceRows(kept.examples, model.vocabulary) for kept in (train, valid))
+        self._bounds = choose_bounds(self._train.lengths, config.batches.buckets)
+        laid_out = state_shardings(abstract_parameters(model), make_mesh(config.mesh))
+        reference = jax.device_put(weights, laid_out)
+        of_train, self._of_valid = (self._log_probabilities(reference, rows) for rows in (self._train, self._valid))
+        self.batches = ShuffledRows(self._train.referring(of_train), config.batches, config.seed, "pairs")
+        self.objective = preference(model, learning.beta, learning.smoothing, learning.imitation)
+        self.notes = train.notice, valid.notice
+        every = flops(model, self._train.chosen) + flops(model, self._train.rejected)
+        self.flops_per_token = every / len(self._train.lengths)
+
+    def abstract_batch(self, shape: Shape) -> Any:
+        of, two = cast(Any, jax.ShapeDtypeStruct), (shape.rows, 2)
+        tokens, counted = of((*two, shape.length), jnp.int32), of((*two, shape.length - 1), bool)
+        return PreferenceBatch(tokens, counted, of(two, jnp.float32))
+
+    def validate(self, params: Any) -> dict[str, float]:
+        """The loss, the part of the pairs whose better answer has gained more, and by how much, times beta."""
+        learning, log_p_N2 = self._learning, jnp.asarray(self._log_probabilities(params, self._valid))
+        margin_N, nll_N = margin(log_p_N2, jnp.asarray(self._of_valid)), -log_p_N2[:, 0] / self._valid.chosen.counts
+        loss = preference_loss(margin_N, learning.beta, learning.smoothing) + learning.imitation * nll_N
+        return {
+            "loss": float(np.mean(loss)),
+            "accuracy": float(np.mean(margin_N > 0)),
+            "margin": learning.beta * float(np.mean(margin_N)),
+        }
+
+    def about(self) -> str:
+        train, valid = self._train, self._valid
+        counted, read = (getattr(train.chosen, name) + getattr(train.rejected, name) for name in ("counted", "read"))
+        return (
+            f"{len(train.lengths):,} / {len(valid.lengths):,} pairs, of {read:,} tokens of training {counted:,} are "
+            "the assistant's"
+        )
+
+    def _log_probabilities(self, params: Any, rows: PreferenceRows) -> np.ndarray:
+        """Of both answers of every pair, float32 [N, 2]."""
+        log_p_N2 = np.zeros((len(rows.lengths), 2), np.float32)
+        for rows_B, batch in every_row(rows, self._bounds, self._tokens):
+            log_p_N2[rows_B[rows_B >= 0]] = np.asarray(self._log_p(params, batch, None))[rows_B >= 0]
+        return log_p_N2
+
+
+@lesson.register
+def _(
+    learning: Preference, config: InstructConfig, model: Decoder, tokenizer: PretrainedTokenizer, weights: Any
+) -> Lesson:
+    return Preferring(learning, config, model, tokenizer, weights)
+
+
+def _encoded(tokenizer: PretrainedTokenizer, pair: chats.Preference) -> tuple[Turns, Turns]:
+    """The whole chat with either answer."""
+    chosen, rejected = (encode_answer(tokenizer, pair.messages, answer) for answer in (pair.chosen, pair.rejected))
+    return chosen, rejected
+
+
+def _length(turns: Turns) -> int:
+    return len(turns.ids)
+
+
+def _longer(pair: tuple[Turns, Turns]) -> int:
+    return max(map(_length, pair))
 
 
 def flops(model: Decoder, rows: ChatRows) -> float:
@@ -105,3 +198,8 @@ def held_out_prompt(learning: Any, data: str) -> Chat:
 def _(learning: Imitation, data: str) -> Chat:
     chat = load_chats(data).valid[0]
     return chat[: next((n for n, message in enumerate(chat) if n and message["role"] == "assistant"), len(chat))]
+
+
+@held_out_prompt.register
+def _(learning: Preference, data: str) -> Chat:
+    return load_preferences(data).valid[0].messages

@@ -40,6 +40,13 @@ def encode_chat(tokenizer: PretrainedTokenizer, messages: Sequence[Message]) -> 
     return _turns(tokenizer, *answer_spans(template_of(tokenizer), messages, **_marks(tokenizer)))
 
 
+def encode_answer(tokenizer: PretrainedTokenizer, messages: Sequence[Message], answer: str) -> Turns:
+    """A chat and one more answer, which alone is learned. Raises UserError as `answer_spans`."""
+    whole = [*messages, {"role": "assistant", "content": answer}]
+    text, answers = answer_spans(template_of(tokenizer), whole, **_marks(tokenizer))
+    return _turns(tokenizer, text, answers[-1:])
+
+
 def turn_end(tokenizer: PretrainedTokenizer) -> int | None:
     """The id by which the template ends an answer; None where it writes no mark there."""
     said = "answer"

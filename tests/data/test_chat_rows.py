@@ -7,7 +7,7 @@ import pytest
 
 from jaxformer.config.data import Batching
 from jaxformer.config.errors import UserError
-from jaxformer.data.chat_rows import ChatRows, ShuffledRows, every_row, short_enough
+from jaxformer.data.chat_rows import ChatRows, PreferenceRows, ShuffledRows, every_row, short_enough
 
 V = 97
 CONFIG = Batching(tokens=64, buckets=2, max_length=17)
@@ -73,10 +73,33 @@ def test_the_fingerprint_knows_ids_flags_and_settings():
 
 
 def test_what_is_too_long_is_left_out_and_counted():
-    assert short_enough("abc", [3, 5, 4], 4, "train chats") == (
-        ["a", "c"],
+    def kept(longest):
+        return short_enough(["abc", "abcde", "abcd"], len, longest, "train chats")
+
+    assert kept(4) == (
+        ["abc", "abcd"],
         "dropped 1 of 3 train chats, longer than batches.max_length=4 tokens",
     )
-    assert short_enough("abc", [3, 5, 4], 5, "train chats").notice is None
+    assert kept(5).notice is None
     with pytest.raises(UserError, match=r"all 3 train chats are longer than batches.max_length=2 tokens, .* has 3"):
-        short_enough("abc", [3, 5, 4], 2, "train chats")
+        kept(2)
+
+
+def test_both_answers_of_a_pair_stay_together_with_their_reference():
+    pairs = list(zip(chats(11, seed=1), chats(11, seed=2), strict=True))
+    reference_N2 = np.random.default_rng(4).normal(size=(11, 2)).astype(np.float32)
+    rows = PreferenceRows(pairs, V)
+    batches, found = ShuffledRows(rows.referring(reference_N2), CONFIG, 0, "pairs"), {}
+    for i in range(batches.per_epoch):
+        batch = batches[i]
+        for tokens_2T, counted_2T, reference_2 in zip(*batch, strict=True):
+            if not counted_2T.any():
+                continue
+            sides = [predicted((tokens_2T[s : s + 1], None, None, counted_2T[s : s + 1])) for s in (0, 1)]
+            found[int(tokens_2T[0, 0])] = sides
+            number = int(tokens_2T[0, 0])
+            assert tokens_2T[1, 0] == number
+            np.testing.assert_array_equal(reference_2, reference_N2[number])
+    assert found == {i: [told(side) for side in pair] for i, pair in enumerate(pairs) if any(map(told, pair))}
+    assert not rows.batch(np.array([3, -1]), 17).reference_B2.any()
+    assert rows.fingerprint() != PreferenceRows([pair[::-1] for pair in pairs], V).fingerprint()

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxformer.ops.losses import Shaping, cross_entropy, linear_cross_entropy
+from jaxformer.ops.losses import Shaping, cross_entropy, linear_cross_entropy, log_probabilities
 from tests.parity.compare import assert_all_close, assert_close, normal
 
 T, D, V = 35, 7, 23
@@ -154,3 +154,24 @@ def test_mapped_over_seeds_is_each_by_itself():
     gradient = jax.grad(lambda x, w: chunked(11)(x, w, labels(), counted_T).loss, argnums=(0, 1))
     each = [gradient(x_NTD[i], w_NVD[i]) for i in range(seeds)]
     assert_all_close(jax.vmap(gradient)(x_NTD, w_NVD), jax.tree.map(lambda *g: np.stack(g), *each), 2e-6)
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("chunk", [1, 11, T, 3 * T])
+def test_log_probabilities_in_chunks_are_those_of_all_logits_at_once(chunk, softcap):
+    """Values, and the gradients of a sum in which every token has its own weight."""
+    x_TD, w_VD, weight_T = normal(3, T, D), normal(4, V, D), normal(5, T)
+
+    def whole(x_TD, w_VD):
+        scores_TV = x_TD @ w_VD.T
+        scores_TV = scores_TV if softcap is None else softcap * jnp.tanh(scores_TV / softcap)
+        return jax.nn.log_softmax(scores_TV)[np.arange(T), labels()]
+
+    def in_chunks(x_TD, w_VD):
+        return log_probabilities(x_TD, w_VD, labels(), softcap, chunk)
+
+    actual, expected = (
+        (f(x_TD, w_VD), *jax.grad(lambda *leaves, f=f: (f(*leaves) * weight_T).sum(), (0, 1))(x_TD, w_VD))
+        for f in (in_chunks, whole)
+    )
+    assert_all_close(actual, expected, 1e-5)

@@ -95,3 +95,14 @@ def in_parts_as_in_one(config, folder):
     chex.assert_trees_all_equal(straight, parts)
     losses = [[row["loss"] for row in read_metrics(folder / name / "metrics.jsonl")] for name in ("straight", "parts")]
     assert losses[0] == losses[1] and len(set(losses[0])) == config.steps
+
+
+def write_pairs(folder):
+    """Train and valid split of preferences: to every word, its answer rather than the word once more."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = [(word, answer, bad) for word, answer in ANSWERS.items() for bad in ANSWERS if bad != answer]
+    records = [{"prompt": f"the {word}", "chosen": f"the {a}", "rejected": f"the {bad}"} for word, a, bad in pairs]
+    long = {"prompt": "the cat", "chosen": "the dog", "rejected": "the " * 40}
+    write_lines(folder / "train.jsonl", [*records[1:], long])
+    write_lines(folder / "valid.jsonl", records[::3])
+    return folder

@@ -47,7 +47,7 @@ def asked(llama, chats):
 
 def test_only_what_the_assistant_says_counts(llama, asked):
     bundle = load_bundle(llama)
-    learned = lesson(config_of(asked).learning, config_of(asked), bundle.decoder, bundle.speaker)
+    learned = lesson(config_of(asked).learning, config_of(asked), bundle.decoder, bundle.speaker, None)
     for i in range(learned.batches.per_epoch):
         tokens_BT, _, _, counted_BT = learned.batches[i]
         for tokens_T, counted_T in zip(tokens_BT[:, 1:], counted_BT, strict=True):

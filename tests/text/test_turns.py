@@ -4,7 +4,7 @@ import pytest
 
 from jaxformer.text.chat import CHATML
 from jaxformer.text.pretrained import PretrainedTokenizer
-from jaxformer.text.turns import encode_chat, encode_prompt, template_of, turn_end
+from jaxformer.text.turns import encode_answer, encode_chat, encode_prompt, template_of, turn_end
 from tests.text import toys
 
 CHAT = [
@@ -57,3 +57,11 @@ def test_without_a_template_turns_end_by_the_mark_of_chatml_or_as_a_text_does(tm
     known = tokenizer(tmp_path / "known", "gpt2", additional_special_tokens=["<|im_end|>"])
     assert template_of(known) == CHATML and turn_end(known) == known.encode_marked("<|im_end|>").ids[0] != known.eos
     assert template_of(known.with_template(LLAMA3)) == LLAMA3
+
+
+def test_of_an_answer_that_is_added_only_its_own_tokens_count(tmp_path):
+    t = tokenizer(tmp_path, chat_template=LLAMA3)
+    whole, last = encode_chat(t, CHAT), encode_answer(t, CHAT[:-1], "the dinner")
+    assert last.ids == whole.ids
+    said = [i for i, answered in zip(*last, strict=True) if answered]
+    assert said == [*t.encode("the dinner"), *t.encode_marked("<|eot_id|>").ids]
