@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
 from rich.console import Console
 from rich.table import Table
 
 from jaxformer.analysis.flops import forward_flops, training_flops_per_target_token
-from jaxformer.analysis.memory import readable, training_memory
+from jaxformer.analysis.memory import Bytes, readable, size_of, training_memory
 from jaxformer.analysis.parameters import (
     Parameter,
     abstract_parameters,
@@ -24,7 +27,7 @@ from jaxformer.analysis.parameters import (
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.classify import ClassifyConfig
 from jaxformer.config.errors import UserError
-from jaxformer.config.instruct import InstructConfig
+from jaxformer.config.instruct import InstructConfig, Lora
 from jaxformer.config.masked_lm import MaskedLmConfig
 from jaxformer.config.model import DecoderConfig, EncoderConfig, RnnConfig, TransformerConfig
 from jaxformer.config.presets import PRESETS, preset
@@ -33,11 +36,12 @@ from jaxformer.models.build import build
 from jaxformer.models.decoder import Decoder
 from jaxformer.models.encoder import Encoder
 from jaxformer.objectives import Objective, causal, classification, masked, translation
-from jaxformer.recipes import classify
+from jaxformer.recipes import classify, lessons
 from jaxformer.recipes.causal_lm import abstract_rows
 from jaxformer.recipes.instruct import model_of
 from jaxformer.recipes.masked_lm import abstract_masked
 from jaxformer.recipes.translate import abstract_pairs
+from jaxformer.training.lora import Updates, adapted
 from jaxformer.training.optimizers import optimizer
 from jaxformer.training.run import RunFolder
 
@@ -66,6 +70,8 @@ class Subject(NamedTuple):
     """Tokens of a row of such a length that are predicted, or texts."""
     unit: str = "token"
     """What is predicted."""
+    updates: Updates | None = None
+    """What is trained instead of the weights."""
 
 
 @singledispatch
@@ -88,8 +94,10 @@ def _(config: CausalLmConfig, vocabulary: int) -> Subject:
 
 @subject.register
 def _(config: InstructConfig, vocabulary: int) -> Subject:
-    model = model_of(config)
-    return Subject(config, model, causal(model), partial(abstract_rows, packed=False))
+    model, adapter = model_of(config), config.adapter
+    updates = Updates(model, adapter) if isinstance(adapter, Lora) else None
+    batch = partial(lessons.abstract_batch, config.learning)
+    return Subject(config, model, lessons.objective(config.learning, model), batch, updates=updates)
 
 
 @subject.register
@@ -189,13 +197,28 @@ def _memory(looked_at: Subject, params: object, tokens: int, length: int) -> Tit
     rows = max(1, tokens // length)
     config, objective = looked_at.config, looked_at.objective
     update = optimizer(config.optimization, config.steps, config.model.width)
-    parts = training_memory(
-        lambda params, batch: objective(params, batch, None).costs.loss, update, params, looked_at.batch(rows, length)
-    )
+    batch = looked_at.batch(rows, length)
+    if looked_at.updates is None:
+        parts = training_memory(lambda params, batch: objective(params, batch, None).costs.loss, update, params, batch)
+    else:
+        parts = _beside_frozen(looked_at.updates, objective, update, params, batch)
     lines = [(part, readable(count)) for part, count in parts.items()]
     lines.append(("all", readable(sum(parts.values()))))
     title = f"memory of a training step, estimated, {rows} rows of {length} tokens"
     return Titled(title, _table(("part", "size"), lines))
+
+
+def _beside_frozen(
+    updates: Updates, objective: Objective, update: optax.GradientTransformation, base: object, batch: Any
+) -> Bytes:
+    """The memory of a step where weights are frozen and only their updates are trained."""
+
+    def loss(trained: Any, batch: Any, base: Any) -> jax.Array:
+        return objective(adapted(base, trained, updates.config), batch, None).costs.loss
+
+    trained = jax.eval_shape(updates.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 2), jnp.int32))
+    parts = training_memory(loss, update, trained, batch, base)
+    return parts | {"parameters": parts["parameters"] + size_of(base)}
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -22,7 +22,7 @@ from jaxformer.objectives import Objective, Total
 from jaxformer.parallel.gather import gathered
 from jaxformer.parallel.mesh import state_shardings
 from jaxformer.recipes.bundle import Bundle, Writer
-from jaxformer.recipes.lessons import Lesson, held_out_prompt, lesson
+from jaxformer.recipes.lessons import Lesson, abstract_batch, held_out_prompt, lesson, objective
 from jaxformer.text.pretrained import PretrainedTokenizer
 from jaxformer.text.turns import encode_prompt, template_of
 from jaxformer.training.balance import bias_rates
@@ -30,6 +30,7 @@ from jaxformer.training.job import FREE, Job, restored, run_job
 from jaxformer.training.loop import Validation
 from jaxformer.training.lora import Updates, adapted, merged
 from jaxformer.training.run import RunFolder, write_whole
+from jaxformer.weights.spelling import spelled
 
 LORA_PEAK = 2e-4
 """A learning rate that suits imitation by low-rank updates."""
@@ -46,8 +47,8 @@ class InstructTask(Job):
         model = model_of(config)
         self.lesson: Lesson = lesson(config.learning, config, model, tokenizer, weights)
         self.unit = self.lesson.unit
-        given = self.given(weights)
-        super().__init__(config, model, tokenizer, self.lesson.batches, self.lesson.objective, given)
+        learned = objective(config.learning, model)
+        super().__init__(config, model, tokenizer, self.lesson.batches, learned, self.given(weights))
 
     def given(self, weights: Any) -> Any:
         """What of the weights is trained."""
@@ -59,7 +60,7 @@ class InstructTask(Job):
 
     def abstract_batch(self, shape: Shape) -> Any:
         """What the lesson has for this shape."""
-        return self.lesson.abstract_batch(shape)
+        return abstract_batch(self.config.learning, shape.rows, shape.length - 1)
 
     def validate(self, step: int, params: Any) -> Validation:
         """The figures of the lesson; the score is the loss, less being better."""
@@ -240,9 +241,9 @@ def finish(out: Path) -> None:
     ids = encode_prompt(bundle.speaker, prompt)
     print(f"answered   {''.join(Writer(bundle, Sampling(temperature=0)).say(ids, SAMPLE))}")
     folder, board = (shlex.quote(str(each)) for each in (out, run.tensorboard_path))
+    export = f"\n           jaxformer export {folder} FOLDER" if _exports(bundle) else ""
     print(f"""next       jaxformer chat {folder}
-           jaxformer generate {folder}
-           jaxformer export {folder} FOLDER
+           jaxformer generate {folder}{export}
            tensorboard --logdir {board}""")
 
 
@@ -262,6 +263,15 @@ def _speaking(tokenizer: PretrainedTokenizer) -> PretrainedTokenizer:
     """The tokenizer with the chat template that it is trained with, so that the run alone tells it."""
     template = template_of(tokenizer)
     return tokenizer if tokenizer.chat_template == template else tokenizer.with_template(template)
+
+
+def _exports(bundle: Bundle) -> bool:
+    """Whether other libraries know such a model."""
+    try:
+        spelled(bundle.decoder.config, bundle.decoder.vocabulary, bundle.speaker.specials)
+    except UserError:
+        return False
+    return True
 
 
 def _scores(run: RunFolder, step: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a decoder learns from chats: batches, an objective, and how well it does on chats that were held out."""
+"""What a decoder learns from chats: an objective, batches, and how well it does on chats that were held out."""
 
 from abc import ABC, abstractmethod
 from functools import singledispatch
@@ -12,9 +12,10 @@ from jaxformer.analysis.flops import training_flops
 from jaxformer.analysis.parameters import abstract_parameters
 from jaxformer.config.instruct import Imitation, InstructConfig, Preference
 from jaxformer.data import chats
-from jaxformer.data.buckets import Shape, choose_bounds
+from jaxformer.data.buckets import choose_bounds
 from jaxformer.data.chat_rows import ChatRows, PreferenceBatch, PreferenceRows, ShuffledRows, every_row, short_enough
 from jaxformer.data.chats import Chat, load_chats, load_preferences
+from jaxformer.data.packing import TextBatch
 from jaxformer.models.decoder import Decoder
 from jaxformer.objectives import Objective, answer_log_probabilities, causal, preference
 from jaxformer.ops.preference import margin, preference_loss
@@ -31,15 +32,10 @@ class Lesson(ABC):
     unit = "token"
     """What is predicted, and counts."""
     batches: ShuffledRows
-    objective: Objective
     notes: tuple[str | None, ...]
     """What a person should know of the data."""
     flops_per_token: float
     """Operations of training per prediction that counts, what is only read included."""
-
-    @abstractmethod
-    def abstract_batch(self, shape: Shape) -> Any:
-        """A batch of this shape, with `jax.ShapeDtypeStruct` for arrays."""
 
     @abstractmethod
     def validate(self, params: Any) -> dict[str, float]:
@@ -71,14 +67,10 @@ class Imitating(Lesson):
         )
         self._train, self._valid = (ChatRows(kept.examples, model.vocabulary) for kept in (train, valid))
         self.batches = ShuffledRows(self._train, config.batches, config.seed, "chats")
-        self.objective = causal(model)
         self.notes = train.notice, valid.notice
         self.flops_per_token = flops(model, self._train) / self._train.counted
-        self._loss = jax.jit(self.objective)
+        self._loss = jax.jit(causal(model))
         self._held_out = every_row(self._valid, self.batches.bounds, config.batches.tokens)
-
-    def abstract_batch(self, shape: Shape) -> Any:
-        return abstract_rows(shape.rows, shape.length - 1, packed=False)
 
     def validate(self, params: Any) -> dict[str, float]:
         """Loss in nats a token, perplexity, and the part of the tokens that are the likeliest."""
@@ -124,15 +116,9 @@ class Preferring(Lesson):
         reference = jax.device_put(weights, laid_out)
         of_train, self._of_valid = (self._log_probabilities(reference, rows) for rows in (self._train, self._valid))
         self.batches = ShuffledRows(self._train.referring(of_train), config.batches, config.seed, "pairs")
-        self.objective = preference(model, learning.beta, learning.smoothing, learning.imitation)
         self.notes = train.notice, valid.notice
         every = flops(model, self._train.chosen) + flops(model, self._train.rejected)
         self.flops_per_token = every / len(self._train.lengths)
-
-    def abstract_batch(self, shape: Shape) -> Any:
-        of, two = cast(Any, jax.ShapeDtypeStruct), (shape.rows, 2)
-        tokens, counted = of((*two, shape.length), jnp.int32), of((*two, shape.length - 1), bool)
-        return PreferenceBatch(tokens, counted, of(two, jnp.float32))
 
     def validate(self, params: Any) -> dict[str, float]:
         """The loss, the part of the pairs whose better answer has gained more, and by how much, times beta."""
@@ -180,6 +166,42 @@ def _length(turns: Turns) -> int:
 
 def _longer(pair: tuple[Turns, Turns]) -> int:
     return max(map(_length, pair))
+
+
+@singledispatch
+def objective(learning: Any, model: Decoder) -> Objective:
+    """What a step lowers. A new way to learn registers itself here."""
+    raise TypeError(f"no objective for {type(learning).__name__}")
+
+
+@objective.register
+def _(learning: Imitation, model: Decoder) -> Objective:
+    return causal(model)
+
+
+@objective.register
+def _(learning: Preference, model: Decoder) -> Objective:
+    return preference(model, learning.beta, learning.smoothing, learning.imitation)
+
+
+@singledispatch
+def abstract_batch(learning: Any, rows: int, length: int) -> Any:
+    """The shapes of a batch of so many rows, of which a step reads so many tokens. A new way to learn registers itself
+    here.
+    """
+    raise TypeError(f"no batches for {type(learning).__name__}")
+
+
+@abstract_batch.register
+def _(learning: Imitation, rows: int, length: int) -> TextBatch:
+    return abstract_rows(rows, length, packed=False)
+
+
+@abstract_batch.register
+def _(learning: Preference, rows: int, length: int) -> PreferenceBatch:
+    of, two = cast(Any, jax.ShapeDtypeStruct), (rows, 2)
+    tokens, counted = of((*two, length + 1), jnp.int32), of((*two, length), bool)
+    return PreferenceBatch(tokens, counted, of(two, jnp.float32))
 
 
 def flops(model: Decoder, rows: ChatRows) -> float:

@@ -99,6 +99,7 @@ def test_the_command_ends_with_scores_an_answer_and_what_to_do_next(taught):
     assert scores["loss"] == last["valid_loss"] == pytest.approx(np.log(scores["perplexity"])) and last["step"] == 90
     assert "asked      the cat\nanswered   the dog\nnext       jaxformer chat " in taught.printed
     assert "note       dropped 1 of 17 train chats" in taught.printed
+    assert f"\n           jaxformer export {taught.out} FOLDER\n" in taught.printed
 
 
 def test_a_run_is_whole_without_the_model_that_it_began_with(taught, llama, monkeypatch):

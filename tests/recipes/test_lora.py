@@ -7,6 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+from jaxformer.analysis.memory import readable
+from jaxformer.cli import run as command
 from jaxformer.config.errors import UserError
 from jaxformer.config.instruct import InstructConfig
 from jaxformer.recipes.bundle import load_bundle
@@ -56,6 +58,16 @@ def test_a_checkpoint_holds_the_updates_alone(taught, llama):
         jax.tree_util.keystr(path[-1:], simple=True) for path, _ in jax.tree_util.tree_leaves_with_path(saved.tree)
     }
     assert names == {"a", "b"}
+
+
+def test_the_memory_of_a_step_knows_what_is_frozen(taught, llama, capsys):
+    """Gradients and Adam's two moments are of the 2,160 weights that are trained alone, four bytes each."""
+    assert command(["inspect", str(taught.out)]) == 0
+    table = dict(line.rsplit("  ", 1) for line in capsys.readouterr().out.splitlines()[-5:])
+    sizes = {name.strip(): size.strip() for name, size in table.items()}
+    whole = sum(leaf.size for leaf in jax.tree.leaves(load_bundle(llama).params))
+    assert (sizes["gradients"], sizes["optimizer state"]) == (readable(4 * 2160), readable(8 * 2160 + 8))
+    assert sizes["parameters"] == readable(4 * (whole + 2160))
 
 
 def test_what_is_exported_says_the_same(taught, tmp_path):
