@@ -17,6 +17,7 @@ than this one; and a loss that another recipe would reach sooner.
     python -m benchmarks.character_gpt --data FILE
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -128,11 +129,12 @@ def theirs(task: CausalLmTask, params: Any, compiled: bool) -> Contestant:
 
     from benchmarks.torch_gpt import Gpt, decayed_groups
 
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     model = Gpt(task.config.model, task.tokenizer.size)
     model.load(params)
     optimizer = torch.optim.AdamW(decayed_groups(model, 0.1), lr=1e-3, betas=(0.9, 0.99), eps=1e-8, fused=True)
     rate = schedule(task.config.optimization.schedule, task.config.steps, task.config.model.width)
-    rates = [float(rate(step)) for step in range(task.config.steps)]
+    rates = np.array([rate(step) for step in range(task.config.steps)]).tolist()
     forward = torch.compile(model) if compiled else model
     taken = 0
 

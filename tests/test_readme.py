@@ -25,7 +25,9 @@ from tests.conftest import ROOT
 from tests.parity.compare import assert_close, normal
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-LIBRARY, FORMULA, PRETRAINED, EXTENSION = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+LIBRARY, FORMULA, PRETRAINED, ARCHITECTURE, EXTENSION = re.findall(
+    r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL
+)
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +75,12 @@ def test_the_formula_is_the_one_of_the_library():
     shown = executed(FORMULA, {"math": math, "jnp": jnp, "q_TH": q_TH, "k_SH": k_SH})
     o_BTNH = attention(q_TH[None, :, None], k_SH[None, :, None], np.pad(v_SH, [(0, 0), (0, 4)])[None, :, None])
     assert_close(o_BTNH[0, :, 0, :3], jax.nn.softmax(shown.scores_TS) @ v_SH)
+
+
+def test_the_architecture_is_added_as_shown():
+    assert ARCHITECTURE.splitlines()[0] in (SMOLLM3 := (ROOT / "jaxformer/weights/families/smollm3.py").read_text())
+    code = [line for line in SMOLLM3.splitlines() if not line.strip().startswith('"""')]
+    assert ARCHITECTURE.strip() in "\n".join(code)
 
 
 def test_a_position_of_ones_own_is_added():

@@ -55,14 +55,21 @@ class Training:
 
     def __call__(self, arguments: Sequence[str]) -> int:
         """Runs the command and returns its exit code."""
-        config, rest = choose(self.config, list(arguments))
         command = f"train {self.name}"
+        config, rest = choose(self._base(arguments), list(arguments))
         check_names(rest, [*dict(fields(config)), "out", "until"], command)
         asked = parse(self.options, rest, command, self.options(config))
-        chosen = asked.config
-        if asked.out is not None and {name for name, _ in options(arguments)} <= {"out", "until"}:
-            chosen = _config_in(asked.out, type(chosen)) or chosen
-        return self._run(chosen, asked.out or self.default_folder(chosen), asked.until, arguments)
+        return self._run(asked.config, asked.out or self.default_folder(asked.config), asked.until, arguments)
+
+    def _base(self, arguments: Sequence[str]) -> Any:
+        """What options change: the configuration of the run in --out, where nothing is asked but what may differ from
+        one part of a run to the next.
+        """
+        asked = {str(name).replace("-", "_"): value for name, value in options(arguments)}
+        out, free = asked.pop("out", None), ("until", "checkpoint_every", "watch")
+        if out is None or any(name.partition(".")[0] not in free for name in asked):
+            return self.config
+        return _config_in(Path(out), type(self.config)) or self.config
 
     def default_folder(self, config: Any) -> Path:
         """Where a run goes that was given no --out: named after what it does."""

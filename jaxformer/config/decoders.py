@@ -113,8 +113,8 @@ def deepseek(
     context: int,
     further: int = 0,
 ) -> DecoderConfig:
-    """DeepSeek-V3: latent attention, the first layers dense, then experts balanced by their biases alone, and further
-    tokens predicted (DeepSeek-AI 2024, §2).
+    """DeepSeek-V3: latent attention, the first layers dense, then experts balanced by their biases and, next to
+    nothing, by a loss, and further tokens predicted (DeepSeek-AI 2024, §2).
     """
     first = Block(attention, Gated(hidden), RmsNorm())
     return DecoderConfig(
@@ -130,6 +130,9 @@ def deepseek(
 _YARN = Yarn(40.0, 4096, mscale=1.0, mscale_all_dim=1.0)
 _SHARPER = (0.1 * math.log(_YARN.factor) + 1) ** 2
 """What YaRN multiplies the scores of DeepSeek-V3 by."""
+
+ALPHA = 0.0001
+"""Weight of the balance loss of DeepSeek-V3, which divides by the active experts (eqs. 17 to 20); ours does not."""
 
 _SMALL_HEADS = grouped_query(4, 2, 32, Rotary())
 
@@ -169,7 +172,7 @@ DEEPSEEK_V3 = deepseek(
         scale=_SHARPER / math.sqrt(128 + 64),
     ),
     18_432,
-    MixtureOfExperts(256, 8, 2048, SigmoidRouter(8, 4, 2.5), shared=2048, balance=0.0001, z=0.0, bias_rate=0.001),
+    MixtureOfExperts(256, 8, 2048, SigmoidRouter(8, 4, 2.5), shared=2048, balance=ALPHA / 8, z=0.0, bias_rate=0.001),
     dense=3,
     context=163_840,
     further=1,
@@ -180,7 +183,7 @@ DEEPSEEK_TINY = replace(
         4,
         Latent(heads=4, latent_width=32, head_width=32, rotary_width=8, value_width=32),
         352,
-        MixtureOfExperts(8, 2, 88, SigmoidRouter(), shared=176, balance=0.0001, z=0.0, bias_rate=0.001),
+        MixtureOfExperts(8, 2, 88, SigmoidRouter(), shared=176, balance=ALPHA / 2, z=0.0, bias_rate=0.001),
         dense=1,
         context=256,
         further=1,

@@ -19,6 +19,7 @@ from jaxformer.config.blocks import (
     RmsNorm,
     at_least_one,
 )
+from jaxformer.config.experts import MixtureOfExperts
 from jaxformer.config.positions import Alibi, RelativeBuckets
 
 
@@ -228,6 +229,8 @@ class EncoderConfig:
         at_least_one(self, "width", "context")
         _is_probability(self, "dropout")
         _is_even_for(self.position, self.width)
+        if any(isinstance(block.feed_forward, MixtureOfExperts) for group in self.groups for block in group.blocks):
+            raise ValueError("an encoder must have no MixtureOfExperts, for no job of encoders balances them")
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def load_model(path: str | Path) -> Bundle:
     loaded = load(path)
     if not isinstance(loaded, Bundle):
         does, command = _OTHERS[type(loaded)]
-        raise UserError(f"{path} is a run that {does}; use jaxformer {command} {path}")
+        raise UserError(f"{path} is a run that {does}, which cannot be used here; jaxformer {command} {path} uses it")
     return loaded
 
 

@@ -25,22 +25,12 @@ from jaxformer.training.given import check_given, over
 from jaxformer.training.journal import Journal, Speed, clock, display
 from jaxformer.training.loop import Validation, fit
 from jaxformer.training.optimizers import optimizer
-from jaxformer.training.run import RunFolder, write_whole
+from jaxformer.training.run import JOBS, RunFolder, write_whole
 from jaxformer.training.state import TrainState, new_state
 from jaxformer.training.step import Metrics, ShapedStep, make_step
 
 FREE = ("watch", "checkpoint_every")
 """Fields that may change from one part of a run to the next: they decide what is looked at, not what is computed."""
-
-
-JOBS = {
-    "TranslateConfig": "translate",
-    "CausalLmConfig": "causal-lm",
-    "MaskedLmConfig": "masked-lm",
-    "ClassifyConfig": "classify",
-    "InstructConfig": "instruct",
-}
-"""What follows `jaxformer train`, by the class of a run's configuration."""
 
 
 class Job(ABC):
@@ -175,7 +165,7 @@ class Job(ABC):
         if rows:
             raise UserError(
                 f"optimization.accumulate must divide the rows of every batch, got accumulate={parts} for batches of "
-                f"{' and '.join(map(str, rows))} rows; lower it, or raise the batches"
+                f"{' and '.join(map(str, rows))} rows; lower it, or make the batches larger"
             )
 
 
@@ -284,7 +274,8 @@ def _banner(job: Job, env: dict[str, Any], out: Path, resumed_at: int | None) ->
     }
     for name, text in lines.items():
         print(f"{name:<10} {text}", flush=True)
-    for note in (*job.notes(), repeated_rows([s.rows for s in job.batches.shapes], job.mesh)):
+    parts = job.config.optimization.accumulate
+    for note in (*job.notes(), repeated_rows([s.rows // parts for s in job.batches.shapes], job.mesh)):
         if note:
             print(f"{'note':<10} {note}", flush=True)
 

@@ -1,5 +1,6 @@
 """Telling the classes of texts, and how well that goes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -86,9 +87,9 @@ class LabelScores:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """All but the counts."""
+        """All but the counts, and but for an F1 of a class that is neither there nor told, which is no number."""
         named = {name: getattr(self, name) for name in ("loss", "accuracy", "macro_f1", "f1")}
-        return {name: value for name, value in named.items() if value is not None}
+        return {name: value for name, value in named.items() if value is not None and not math.isnan(value)}
 
 
 def label_scores(logits_NC: np.ndarray, labels_N: np.ndarray) -> LabelScores:

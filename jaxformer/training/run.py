@@ -17,6 +17,16 @@ from jaxformer.text.tokenizer import Tokenizer
 Config = TypeVar("Config")
 
 
+JOBS = {
+    "TranslateConfig": "translate",
+    "CausalLmConfig": "causal-lm",
+    "MaskedLmConfig": "masked-lm",
+    "ClassifyConfig": "classify",
+    "InstructConfig": "instruct",
+}
+"""What follows `jaxformer train`, by the class of a run's configuration."""
+
+
 class RunFolder:
     """`config.json`, `env.json`, `tokenizer.json`, `metrics.jsonl`, `tb/`, `checkpoints/`, `samples/` in one."""
 
@@ -85,8 +95,11 @@ class RunFolder:
     def config(self, cls: type[Config]) -> Config:
         """The configuration of the run. Raises UserError where the folder is not a run, or one of another kind."""
         data = self._fields()
-        if self._kind(data) != cls.__name__:
-            raise UserError(f"{self.path} is a run of another kind: {self._kind(data)}, wanted {cls.__name__}")
+        if (kind := self._kind(data)) != cls.__name__:
+            raise UserError(
+                f"{self.path} is a run of jaxformer train {JOBS.get(kind, kind)}, which cannot be used here; "
+                f"give one of jaxformer train {JOBS.get(cls.__name__, cls.__name__)}"
+            )
         try:
             return from_json(cls, {name: value for name, value in data.items() if name != "type"})
         except UserError as error:

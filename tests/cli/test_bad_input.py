@@ -114,7 +114,7 @@ def test_a_corpus_that_cannot_be_used(place, capsys, spoil):
         (
             "optimization.accumulate=3",
             "optimization.accumulate must divide the rows of every batch, got accumulate=3 for batches of 40 rows; "
-            "lower it, or raise batches.tokens",
+            "lower it, or make the batches larger",
         ),
         (
             "mesh.data=3",
@@ -159,7 +159,7 @@ def below_a_file(place):
 def another_kind_of_configuration(place):
     (place / "out").mkdir()
     (place / "out" / "config.json").write_text('{"architectures": ["Bert"]}')
-    return place / "out", "{out}/config.json: unknown field architectures; the fields here are data, source, "
+    return place / "out", '{out}/config.json does not say of what kind the run is; it needs a "type"'
 
 
 @pytest.mark.parametrize("occupy", [a_file, a_foreign_folder, below_a_file, another_kind_of_configuration])
@@ -172,7 +172,7 @@ def test_a_place_that_is_taken(place, capsys, occupy):
 def test_another_configuration_in_the_run_folder(trained, capsys):
     line = refused(capsys, trained.out, *training(trained.data, trained.out, "steps=61", "model.norm=PostNorm"))
     assert line == (
-        f"{trained.out} holds a run with another configuration: model.norm: PreNorm() → PostNorm(); steps: 60 → 61; "
+        f"{trained.out} holds a run with another configuration: steps: 60 → 61; model.norm: PreNorm() → PostNorm(); "
         "choose another --out, or repeat the options it was started with"
     )
 
@@ -219,7 +219,7 @@ def test_the_tokenizer_of_another_run(copy, trained, capsys):
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
 def test_a_damaged_file_of_the_run(copy, trained, capsys, name):
     (copy / name).write_bytes((copy / name).read_bytes()[:-9])
-    said = {"config.json": " is damaged: ", "tokenizer.json": " is not a tokenizer written by jaxformer: "}
+    said = {"config.json": " is damaged: ", "tokenizer.json": " is not a tokenizer: "}
     for arguments in (training(trained.data, copy), ["evaluate", str(copy)], ["inspect", str(copy)]):
         assert refused(capsys, copy, *arguments).startswith(f"{copy / name}{said[name]}")
 

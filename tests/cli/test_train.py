@@ -13,7 +13,7 @@ import pytest
 from jaxformer.analysis.parameters import abstract_parameters, parameter_count, parameter_table
 from jaxformer.cli import run as command
 from jaxformer.config.choice import choose
-from jaxformer.config.io import from_json, to_json
+from jaxformer.config.io import to_json
 from jaxformer.config.model import Learned
 from jaxformer.config.training import Wsd
 from jaxformer.config.translate import TranslateConfig
@@ -21,6 +21,7 @@ from jaxformer.models.build import build
 from jaxformer.text.bpe import BpeTokenizer
 from jaxformer.training.checkpoint import Checkpoints
 from jaxformer.training.loop import Interrupted
+from jaxformer.training.run import RunFolder
 from tests.cli.toy import EPOCH, STEPS, contents, process, read_metrics, refusal, training
 from tests.training.test_journal import scalars
 
@@ -30,7 +31,7 @@ HELD_OUT = {"valid_loss", "valid_accuracy", "valid_bleu"}
 
 
 def config_of(trained):
-    return from_json(TranslateConfig, json.loads((trained.out / "config.json").read_text(encoding="utf-8")))
+    return RunFolder(trained.out).config(TranslateConfig)
 
 
 def test_the_folder_holds_all_that_is_promised(trained):
@@ -46,7 +47,8 @@ def test_the_configuration_is_the_one_asked_for_and_reads_back(trained):
     config = config_of(trained)
     assert config == choose(TranslateConfig(), training(trained.data, trained.out)[2:])[0]
     text = (trained.out / "config.json").read_text(encoding="utf-8")
-    assert json.dumps(to_json(config), indent=2, ensure_ascii=False) + "\n" == text
+    named = {"type": "TranslateConfig", **to_json(config)}
+    assert json.dumps(named, indent=2, ensure_ascii=False) + "\n" == text
 
 
 def test_every_step_has_one_record_in_full_precision(trained):

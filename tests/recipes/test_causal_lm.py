@@ -163,7 +163,10 @@ def test_what_cannot_be_is_refused_in_one_line(arguments, message, capsys):
 
 def test_a_run_of_another_kind_is_refused(trained, capsys):
     said = refusal(capsys, "evaluate", str(trained))
-    assert "is a run of another kind: CausalLmConfig, wanted TranslateConfig" in said
+    assert said == (
+        f"{trained} is a run of jaxformer train causal-lm, which cannot be used here; "
+        "give one of jaxformer train translate"
+    )
 
 
 def test_presets_are_chosen_by_name_and_name_the_folder():

@@ -236,10 +236,10 @@ def test_a_model_of_another_kind_is_refused(trained, pretrained, data, tmp_path,
         f"{pretrained} is no run that classifies; make one with jaxformer train classify --data FOLDER"
     )
     assert refusal(capsys, "embed", str(trained), "red") == (
-        f"{trained} is a run that classifies; use jaxformer classify {trained}"
+        f"{trained} is a run that classifies, which cannot be used here; jaxformer classify {trained} uses it"
     )
     words = ["--data", str(data), "--init", str(trained), "--out", str(tmp_path / "run")]
-    assert refusal(capsys, "train", "classify", *words).startswith(f"{trained} is a run that classifies; use ")
+    assert refusal(capsys, "train", "classify", *words).startswith(f"{trained} is a run that classifies, which cannot ")
 
 
 def test_a_run_is_named_after_its_data_and_what_it_began_with():

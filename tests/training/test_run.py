@@ -122,8 +122,12 @@ def test_what_cannot_be_read_is_named(run, tmp_path):
     for damaged, message in (
         (whole[:-4], "is damaged: .*; restore it or train again"),
         (b"\xff", "is damaged: .*; restore it or train again"),
-        (b"[]", r"config\.json: the configuration must be an object of fields, got \[\]"),
-        (b'{"step": 3}', r"config\.json: unknown field step; did you mean steps\?"),
+        (b"[]", r'config\.json does not say of what kind the run is; it needs a "type"$'),
+        (
+            b'{"type": "TranslateConfig"}',
+            "is a run of jaxformer train translate, which cannot be used here; give one of",
+        ),
+        (b'{"type": "Config", "step": 3}', r"config\.json: unknown field step; did you mean steps\?"),
     ):
         run.config_path.write_bytes(damaged)
         with pytest.raises(UserError, match=message):

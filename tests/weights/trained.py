@@ -90,6 +90,7 @@ DECODERS: dict[str, tuple[str, DecoderConfig]] = {
         with_heads(bias=True, output_bias=False), with_heads(bias=True, output_bias=False, window=5)
     )),
     "qwen3": ("qwen3", decoder(with_heads(query_key_norm=NORM), with_heads(query_key_norm=NORM, window=5))),
+    "smollm3": ("smollm3", replace(decoder(with_heads(), with_heads(rotary=None)), width=32)),
     "gemma2": ("gemma2", decoder(
         replace(SANDWICH, attention=replace(SANDWICH.attention, softcap=2.0)), softcap=3.0, embedding_scale=D**0.5
     )),

@@ -35,6 +35,7 @@ SPELLERS: Mapping[type, Mapping[str, Callable[[Any], dict[str, Any]]]] = {
         "mistral": llama.mistral_fields,
         "qwen2": llama.qwen2_fields,
         "qwen3": llama.qwen3_fields,
+        "smollm3": smollm3.smollm3_fields,
         "gemma2": gemma.gemma2_fields,
         "gemma3_text": gemma.gemma3_fields,
         "mixtral": mixtral.mixtral_fields,

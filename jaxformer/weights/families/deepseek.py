@@ -53,6 +53,8 @@ def deepseek_v3(fields: Fields) -> Described:
             fields("norm_topk_prob", True),
         ),
         shared=width * (fields("n_shared_experts", None) or 0),
+        balance=0.0,
+        z=0.0,
         activation=activation,
     )
     dense = Gated(fields("intermediate_size"), activation)

@@ -49,6 +49,8 @@ def mixtral(fields: Fields) -> Described:
         fields("num_local_experts"),
         fields("num_experts_per_tok"),
         fields("intermediate_size"),
+        balance=0.0,
+        z=0.0,
         activation=fields.choose("hidden_act", ACTIVATIONS, "silu"),
     )
     attention = multi_head(fields, window=fields("sliding_window", None))
@@ -67,6 +69,8 @@ def qwen3_moe(fields: Fields) -> Described:
         fields("num_experts_per_tok"),
         fields("moe_intermediate_size"),
         SoftmaxRouter(fields("norm_topk_prob", False)),
+        balance=0.0,
+        z=0.0,
         activation=activation,
     )
     dense = Gated(fields("intermediate_size"), activation)
