@@ -25,9 +25,8 @@ from tests.conftest import ROOT
 from tests.parity.compare import assert_close, normal
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-LIBRARY, FORMULA, PRETRAINED, ARCHITECTURE, EXTENSION = re.findall(
-    r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL
-)
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+LIBRARY, FORMULA, PRETRAINED, ARCHITECTURE, EXTENSION = BLOCKS
 
 
 @pytest.fixture(autouse=True)
@@ -78,9 +77,8 @@ def test_the_formula_is_the_one_of_the_library():
 
 
 def test_the_architecture_is_added_as_shown():
-    assert ARCHITECTURE.splitlines()[0] in (SMOLLM3 := (ROOT / "jaxformer/weights/families/smollm3.py").read_text())
-    code = [line for line in SMOLLM3.splitlines() if not line.strip().startswith('"""')]
-    assert ARCHITECTURE.strip() in "\n".join(code)
+    lines = (ROOT / "jaxformer/weights/families/smollm3.py").read_text(encoding="utf-8").splitlines()
+    assert ARCHITECTURE in "".join(f"{line}\n" for line in lines if not line.strip().startswith('"""'))
 
 
 def test_a_position_of_ones_own_is_added():

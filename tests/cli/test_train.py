@@ -106,7 +106,7 @@ def test_the_banner_comes_before_the_first_step(trained):
     parameters = parameter_count(parameter_table(abstract_parameters(build(config.model, vocabulary))))
     assert said["devices"].startswith("1 x cpu, ") and "'data': 1" in said["devices"]
     assert said["model"] == f"{parameters:,} parameters, float32"
-    assert said["work"].endswith(" MFLOP per target token") and float(said["work"].split()[0]) > 0
+    assert said["work"].endswith(" MFLOP per predicted token") and float(said["work"].split()[0]) > 0
     assert said["data"] == f"{trained.data} en→de, 201 / 8 / 7 pairs, vocabulary {vocabulary}"
     # 40 rows of up to 6 tokens; the target has one position more, for the mark that begins it.
     assert " target tokens a step, 520 positions on both sides, " in said["batches"]

@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_named(run, tmp_path):
         (b"[]", r'config\.json does not say of what kind the run is; it needs a "type"$'),
         (
             b'{"type": "TranslateConfig"}',
-            "is a run of jaxformer train translate, which cannot be used here; give one of",
+            "is a run of jaxformer train translate, which cannot be used",
         ),
         (b'{"type": "Config", "step": 3}', r"config\.json: unknown field step; did you mean steps\?"),
     ):
