@@ -62,9 +62,11 @@ class ClassifyConfig(TrainingConfig):
     )
     steps: int = 1000
     labels: Labels | None = None
-    """Taken from the data; the run fills it in, as it does the next one."""
+    """Taken from the data; the run fills it in, as it does the next two."""
     vocabulary: int | None = None
     """Rows of the table of embeddings of init, which may be more than its tokenizer needs."""
+    weights: str | None = None
+    """SHA-256 of the weights of init."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -33,6 +33,7 @@ from jaxformer.objectives import classification
 from jaxformer.recipes.bundle import Bundle
 from jaxformer.text.kinds import train_tokenizer
 from jaxformer.text.pretrained import PretrainedTokenizer
+from jaxformer.training.given import check_as_begun, digest
 from jaxformer.training.job import FREE, Job, restored, run_job
 from jaxformer.training.labelling import Labeller, LabelScores, label_scores, marks_of
 from jaxformer.training.loop import Validation
@@ -124,15 +125,16 @@ def completed(config: ClassifyConfig, corpus: LabelledCorpus, init: Bundle | Non
         raise UserError(
             f"labels must be those of {config.data}, which has {labels}, got {config.labels}; leave them out"
         )
+    found = {}
     if init is not None:
-        model, vocabulary = init.config, init.model.vocabulary
-    else:
-        model, vocabulary = config.model or BERT_TINY, config.vocabulary
+        found = {"vocabulary": init.model.vocabulary, "weights": digest(init.params)}
+        check_as_begun(config, init.path, found)
+    model = config.model or BERT_TINY if init is None else init.config
     model = model if config.dropout is None else replace(model, dropout=config.dropout)
     if init is not None and config.model not in (None, model):
         raise UserError(f"the model is that of --init {config.init}, and --model names another; leave one of them out")
     try:
-        return replace(config, init=init and init.path, model=model, labels=labels, vocabulary=vocabulary)
+        return replace(config, init=init and init.path, model=model, labels=labels, **found)
     except ValueError as error:
         raise UserError(str(error)) from None
 

@@ -1,6 +1,5 @@
 """Train a pretrained decoder on chats, and use what was trained."""
 
-import hashlib
 import json
 import shlex
 from dataclasses import replace
@@ -22,10 +21,11 @@ from jaxformer.objectives import Objective, Total
 from jaxformer.parallel.gather import gathered
 from jaxformer.parallel.mesh import state_shardings
 from jaxformer.recipes.bundle import Bundle, Writer
-from jaxformer.recipes.lessons import Lesson, abstract_batch, held_out_prompt, lesson, objective
+from jaxformer.recipes.lessons import Lesson, abstract_batch, held_out_prompts, lesson, objective
 from jaxformer.text.pretrained import PretrainedTokenizer
 from jaxformer.text.turns import encode_prompt, template_of
 from jaxformer.training.balance import bias_rates
+from jaxformer.training.given import check_as_begun, digest
 from jaxformer.training.job import FREE, Job, restored, run_job
 from jaxformer.training.loop import Validation
 from jaxformer.training.lora import Updates, adapted, merged
@@ -168,12 +168,7 @@ def completed(config: InstructConfig, init: Bundle) -> InstructConfig:
     """
     model = replace(init.decoder.config, dtype=config.dtype, layers=config.layers)
     found = {"model": model, "vocabulary": init.decoder.vocabulary, "weights": digest(init.params)}
-    for name, value in found.items():
-        if getattr(config, name) not in (None, value):
-            other = "other weights" if name == "weights" else f"another {name}"
-            raise UserError(
-                f"{init.path} has {other} than the run began with; give the same --init as then, and no --{name}"
-            )
+    check_as_begun(config, init.path, found)
     if config.batches.max_length > model.context:
         raise UserError(
             f"batches.max_length must fit the context of {model.context} tokens of {init.path}, "
@@ -187,15 +182,6 @@ def model_of(config: InstructConfig) -> Decoder:
     if config.model is None or config.vocabulary is None:
         raise UserError("the configuration of an instruct run must have model and vocabulary; it was not made by a run")
     return Decoder(config.model, config.vocabulary)
-
-
-def digest(params: Any) -> str:
-    """SHA-256 of all weights, in hexadecimal."""
-    total = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        total.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}\n".encode())
-        total.update(np.ascontiguousarray(leaf).data)
-    return total.hexdigest()
 
 
 def load(path: Path | str, average: int = 1) -> Bundle:
@@ -236,10 +222,12 @@ def finish(out: Path) -> None:
     scores = _scores(run, step)
     write_whole(out / "valid.json", json.dumps(scores, indent=2) + "\n")
     print(f"best       step {step}, {_line(scores)}")
-    prompt = held_out_prompt(config.learning, config.data)
-    print(f"asked      {prompt[-1]['content']}")
-    ids = encode_prompt(bundle.speaker, prompt)
-    print(f"answered   {''.join(Writer(bundle, Sampling(temperature=0)).say(ids, SAMPLE))}")
+    for prompt in held_out_prompts(config.learning, config.data):
+        # Of chats that were too long to be learned from, even the beginning may be too long.
+        if len(ids := encode_prompt(bundle.speaker, prompt)) < bundle.config.context:
+            print(f"asked      {prompt[-1]['content']}")
+            print(f"answered   {''.join(Writer(bundle, Sampling(temperature=0)).say(ids, SAMPLE))}")
+            break
     folder, board = (shlex.quote(str(each)) for each in (out, run.tensorboard_path))
     export = f"\n           jaxformer export {folder} FOLDER" if _exports(bundle) else ""
     print(f"""next       jaxformer chat {folder}

@@ -1,6 +1,7 @@
 """What a decoder learns from chats: an objective, batches, and how well it does on chats that were held out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from functools import singledispatch
 from typing import Any, cast
 
@@ -211,17 +212,17 @@ def flops(model: Decoder, rows: ChatRows) -> float:
 
 
 @singledispatch
-def held_out_prompt(learning: Any, data: str) -> Chat:
-    """A chat of the valid split up to where the assistant is to speak. A new way to learn registers itself here."""
-    raise TypeError(f"no prompt for {type(learning).__name__}")
+def held_out_prompts(learning: Any, data: str) -> Iterator[Chat]:
+    """The chats of the valid split up to where the assistant is to speak. A new way to learn registers itself here."""
+    raise TypeError(f"no prompts for {type(learning).__name__}")
 
 
-@held_out_prompt.register
-def _(learning: Imitation, data: str) -> Chat:
-    chat = load_chats(data).valid[0]
-    return chat[: next((n for n, message in enumerate(chat) if n and message["role"] == "assistant"), len(chat))]
+@held_out_prompts.register
+def _(learning: Imitation, data: str) -> Iterator[Chat]:
+    for chat in load_chats(data).valid:
+        yield chat[: next((n for n, message in enumerate(chat) if n and message["role"] == "assistant"), len(chat))]
 
 
-@held_out_prompt.register
-def _(learning: Preference, data: str) -> Chat:
-    return load_preferences(data).valid[0].messages
+@held_out_prompts.register
+def _(learning: Preference, data: str) -> Iterator[Chat]:
+    return (pair.messages for pair in load_preferences(data).valid)

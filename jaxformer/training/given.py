@@ -1,9 +1,12 @@
-"""Weights to begin with: a part of a parameters' tree, the rest of which is drawn."""
+"""Weights to begin with, often those of another run: all of a parameters' tree, or a part, the rest being drawn."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxformer.config.errors import UserError
 
@@ -17,6 +20,25 @@ def check_given(given: Mapping[str, Any] | None, abstract: Any) -> None:
                 f"the weights to begin with must fit the model, got {name} of shape {tuple(leaf.shape)} for "
                 f"{wanted.get(name)}; take the configuration that they were trained with"
             )
+
+
+def check_as_begun(config: Any, init: Path, found: Mapping[str, Any]) -> None:
+    """Raises UserError where a field that a run fills in from `init` says otherwise than what is found there now."""
+    for name, value in found.items():
+        if getattr(config, name) not in (None, value):
+            other = "other weights" if name == "weights" else f"another {name}"
+            raise UserError(
+                f"{init} has {other} than the run began with; give the same --init as then, and no --{name}"
+            )
+
+
+def digest(params: Any) -> str:
+    """SHA-256 of all weights, in hexadecimal."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        total.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}\n".encode())
+        total.update(np.ascontiguousarray(leaf).data)
+    return total.hexdigest()
 
 
 def over(params: Any, given: Mapping[str, Any]) -> Any:

@@ -61,15 +61,13 @@ def case(name: str, seed: int, vocabulary: int = V) -> Case:
     return Case(model, weights(model, seed), sources(vocabulary, seed))
 
 
-# Most of the time goes into compiling, and little into running: LLVM need not try hard.
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
 @cache
 def compiled(model: nn.Module, beams: int | None, length: int) -> Any:
     """A search of (params, source_BS, alpha); greedy for `beams` None."""
     search = greedy if beams is None else partial(beam, beams=beams)
-    return jit(lambda params, source_BS, alpha: search(model, params, source_BS, length=length, alpha=alpha, **MARKS))
+    return jax.jit(
+        lambda params, source_BS, alpha: search(model, params, source_BS, length=length, alpha=alpha, **MARKS)
+    )
 
 
 def decode(c: Case, beams: int | None, length: int = LENGTH, alpha: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +76,7 @@ def decode(c: Case, beams: int | None, length: int = LENGTH, alpha: float = 0.6)
     return np.asarray(tokens_BT), np.asarray(scores_B)
 
 
-@partial(jit, static_argnums=0)
+@partial(jax.jit, static_argnums=0)
 def full_logp(model: nn.Module, params: Any, source_BS: Any, target_BT: Any) -> jax.Array:
     """log p of every token after every prefix, without a cache."""
     return jax.nn.log_softmax(model.apply(params, source_BS, target_BT), axis=-1)

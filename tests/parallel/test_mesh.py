@@ -41,10 +41,6 @@ MESHES = {
 # Without momentum Adam keeps the gradient itself: that of a step is then to be seen in its state.
 KEEP_GRADIENT = OptimizationConfig(Adam(beta1=0.0), clip=1e9)
 
-# The partitioner is what is tested; what LLVM makes of the parts would take most of the time.
-FAST = {"xla_backend_optimization_level": 0}
-jit = partial(jax.jit, compiler_options=FAST)
-
 
 def a_batch(rows: int = B) -> PairBatch:
     random = np.random.default_rng(0)
@@ -109,7 +105,7 @@ def adam_state(state: Any) -> Any:
 @cache
 def start_of(name: str) -> Any:
     """A new state, made on one device, in the host's memory."""
-    return jax.tree.map(np.asarray, jit(lambda: nn.unbox(maker(name)()))()._replace(key=None))
+    return jax.tree.map(np.asarray, jax.jit(lambda: nn.unbox(maker(name)()))()._replace(key=None))
 
 
 @cache
@@ -117,7 +113,7 @@ def on_one_device(name: str) -> Outcome:
     """The reference, put together without any of what lays things out."""
     start = start_of(name)._replace(key=jax.random.key(3))
     rule = optimizer(KEEP_GRADIENT, 10, CONFIGS[name].width)
-    state, metrics = jit(make_step(objective_of(name), rule))(start, a_batch())
+    state, metrics = jax.jit(make_step(objective_of(name), rule))(start, a_batch())
     return Outcome(state, jax.device_get(metrics), "")
 
 
@@ -127,7 +123,7 @@ def on_mesh(name: str, mesh_name: str) -> Outcome:
     task = task_of(name, mesh_name)
     start = jax.device_put(start_of(name)._replace(key=jax.random.key(3)), task.shardings)
     batch = task.place(a_batch())
-    compiled = task.sharded_step().lower(start, batch).compile(compiler_options=FAST)
+    compiled = task.sharded_step().lower(start, batch).compile()
     state, metrics = compiled(start, batch)
     return Outcome(state, jax.device_get(metrics), compiled.as_text())
 
@@ -159,7 +155,7 @@ def test_a_sharded_step_is_the_step_of_one_device(name, mesh_name):
 def test_initialisation_does_not_depend_on_the_mesh(name):
     make_state = maker(name)
     shardings = state_shardings(jax.eval_shape(make_state), mesh_of("all"))
-    params = jit(lambda: nn.unbox(make_state().params), out_shardings=shardings.params)()
+    params = jax.jit(lambda: nn.unbox(make_state().params), out_shardings=shardings.params)()
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(params), start_of(name).params)
 
 
@@ -189,7 +185,7 @@ def test_parameters_and_all_that_follows_them_lie_in_parts():
     mesh = mesh_of("all")
     make_state = maker("transformer", OptimizationConfig(average=Ema()))
     shardings = state_shardings(jax.eval_shape(make_state), mesh)
-    state = jit(lambda: nn.unbox(make_state()), out_shardings=shardings)()
+    state = jax.jit(lambda: nn.unbox(make_state()), out_shardings=shardings)()
     shapes = shard_shapes(state.params)
     assert shapes["params/embedding/table"] == (V // 2, 24 // 2)
     assert shapes["decoder/rows_0/blocks_0/attention/query"] == (3, 24 // 2, 8 // 2, 3)

@@ -43,12 +43,15 @@ def assistant(content):
 
 
 def write_chats(folder):
-    """Train and valid split: every word has its answer. One chat of training is too long."""
+    """Train and valid split: every word has its answer. One chat of training is too long, and the first one of valid
+    even for the model to read.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     chats = [[user(f"the {word}"), assistant(f"the {answer}")] for word, answer in ANSWERS.items()]
     chats += [[*one, *other] for one in chats for other in chats if one != other]
     write_lines(folder / "train.jsonl", [{"messages": chat} for chat in [*chats, [user("the " * 50), chats[0][1]]]])
-    write_lines(folder / "valid.jsonl", [{"messages": chat} for chat in chats[4:8]])
+    endless = [user("the " * CONTEXT), chats[0][1]]
+    write_lines(folder / "valid.jsonl", [{"messages": chat} for chat in [endless, *chats[4:8]]])
     return folder
 
 

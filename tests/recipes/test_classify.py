@@ -226,6 +226,9 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(pretrained
         ),
     ]:
         assert refusal(capsys, "train", "classify", *words, "--out", str(out)) == message
+    wrong = ["--data", str(data), "--init", str(pretrained), "--batches.max_length=16", "--weights=beef"]
+    other = f"{pretrained} has other weights than the run began with; give the same --init as then, and no --weights"
+    assert refusal(capsys, "train", "classify", *wrong, "--out", str(out)) == other
     with pytest.raises(UserError, match=r"labels must be those of .* which has .*cold.*warm.*; leave them out"):
         train(toy(data, labels=Labels(("a", "b"))), out)
     assert not out.exists()

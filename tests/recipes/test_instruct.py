@@ -33,8 +33,6 @@ from tests.recipes.chat_toys import (
     write_lines,
 )
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 
 @pytest.fixture(scope="module")
 def asked(llama, chats):

@@ -19,7 +19,6 @@ from tests.cli.toy import read_metrics
 from tests.recipes.chat_toys import answers, arguments, config_of, in_parts_as_in_one, teach
 
 RANK = 3
-pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from tests.cli.toy import read_metrics
 from tests.recipes.chat_toys import ANSWERS, arguments, config_of, in_parts_as_in_one, teach, user, write_pairs
 
 STEPS = 60
-pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(scope="module")

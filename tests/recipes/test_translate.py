@@ -4,9 +4,7 @@ import json
 import math
 import re
 from dataclasses import replace
-from functools import partial
 
-import jax
 import pytest
 
 from jaxformer.cli import run as command
@@ -28,12 +26,6 @@ SMALL = ("model.width=8", "model.feed_forward=8", "optimization.average=NoAverag
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
     return write_corpus(tmp_path_factory.mktemp("toy") / "corpus")
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """The compiler is told not to try hard, which saves most of the time."""
-    monkeypatch.setattr(jax, "jit", partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0}))
 
 
 def small(data, *more) -> TranslateConfig:

@@ -36,14 +36,6 @@ CONFIG = DecoderConfig(D, (Group((MULTI, LATENT), 2),), position=NoPosition())
 LORA = Lora(RANK, alpha=3.0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    """The compiler is told not to try hard, which saves most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0}))
-        yield
-
-
 class Case:
     """A decoder with random weights, and updates of it, fresh and random."""
 
