@@ -39,9 +39,9 @@ def translation(model: nn.Module, smoothing: float = 0.0, z_weight: float = 0.0)
 
     def total(params: Any, batch: Any, key: Array | None) -> Total:
         inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
-        x_BTD, w_VD = _applied(model, key, "features", params, batch.source_BS, inputs_BT)
+        x_BTD, w_VD, bias_V = _applied(model, key, "features", params, batch.source_BS, inputs_BT)
         counted_BT = labels_BT != model.pad  # pyright: ignore[reportAttributeAccessIssue]
-        costs = _token_costs(x_BTD, w_VD, labels_BT, counted_BT, Shaping(smoothing, z_weight))
+        costs = _token_costs(x_BTD, w_VD, labels_BT, counted_BT, Shaping(smoothing, z_weight), bias_V)
         return Total(costs, _count(counted_BT))
 
     return total

@@ -32,7 +32,7 @@ class Bag(nn.Module):
     def features(self, source_BS, target_BT):
         table_VD = self.param("table", nn.initializers.normal(1.0), (V, D))
         x_BTD = table_VD[target_BT] + table_VD[source_BS].sum(1, keepdims=True)
-        return Dropout(0.5)(x_BTD), table_VD
+        return Dropout(0.5)(x_BTD), table_VD, None
 
 
 PARAMS = {"params": {"table": normal(0, V, D)}}

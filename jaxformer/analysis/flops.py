@@ -12,7 +12,14 @@ from typing import Any
 
 from jaxformer.config.blocks import Block, FeedForward, Gated, Groups, Latent, MultiHead
 from jaxformer.config.experts import MixtureOfExperts
-from jaxformer.config.model import Bahdanau, DecoderConfig, EncoderConfig, RnnConfig, TransformerConfig
+from jaxformer.config.model import (
+    Bahdanau,
+    DecoderConfig,
+    EncoderConfig,
+    EncoderDecoderConfig,
+    RnnConfig,
+    TransformerConfig,
+)
 from jaxformer.nn.recurrent import cell_of
 
 Flops = dict[str, float]
@@ -36,15 +43,20 @@ def forward_flops(config: Any, vocabulary: int, source_length: float, target_len
 
 @forward_flops.register
 def _(config: TransformerConfig, vocabulary: int, source_length: float, target_length: float) -> Flops:
-    S, T, D, F = source_length, target_length, config.width, config.feed_forward
-    encoder, decoder = config.encoder_layers, config.decoder_layers
-    attention = config.attention
-    own = encoder * projections(attention, D, S, S) + decoder * projections(attention, D, T, T)
-    own_scores = encoder * scores(attention, S, S) + decoder * scores(attention, T, T)
+    return forward_flops(config.written_out(), vocabulary, source_length, target_length)
+
+
+@forward_flops.register
+def _(config: EncoderDecoderConfig, vocabulary: int, source_length: float, target_length: float) -> Flops:
+    S, T, D = source_length, target_length, config.width
+    encoder, decoder = _blocks(config.encoder), _blocks(config.decoder)
+    reads = [(block.attention, S, S) for block in encoder] + [(block.attention, T, T) for block in decoder]
+    reads += [(block.cross, T, S) for block in decoder]
+    per_source, per_target = (sum(feed_forward(block.feed_forward, D) for block in side) for side in (encoder, decoder))
     return {
-        "attention projections": own + decoder * projections(attention, D, T, S),
-        "attention scores": own_scores + decoder * scores(attention, T, S),
-        "feed-forward": 2 * _product(D, F) * (encoder * S + decoder * T),
+        "attention projections": sum(projections(attention, D, *lengths) for attention, *lengths in reads),
+        "attention scores": sum(scores(attention, *lengths) for attention, *lengths in reads),
+        "feed-forward": per_source * S + per_target * T,
         "logits": _product(D, vocabulary) * T,
     }
 

@@ -149,10 +149,10 @@ def fill(arguments: Sequence[str]) -> int:
 def export(arguments: Sequence[str]) -> int:
     """`jaxformer export`."""
     asked = parse(Export, arguments, "export")
-    from jaxformer.recipes.load import load_model
+    from jaxformer.recipes.load import load_exportable
 
     if (asked.out / "config.json").exists():
         raise UserError(f"{asked.out} holds a model already; choose another folder")
-    load_model(asked.model).save(asked.out)
+    load_exportable(asked.model).save(asked.out)
     print(f"written    {asked.out}")
     return 0

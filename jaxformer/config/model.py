@@ -291,7 +291,7 @@ class RnnConfig:
             )
 
 
-Seq2SeqConfig = TransformerConfig | RnnConfig
+Seq2SeqConfig = TransformerConfig | EncoderDecoderConfig | RnnConfig
 
 
 def _is_probability(config, name: str) -> None:

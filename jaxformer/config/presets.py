@@ -3,12 +3,13 @@
 import difflib
 from dataclasses import dataclass
 
-from jaxformer.config import decoders, encoders
+from jaxformer.config import decoders, encoder_decoders, encoders
 from jaxformer.config.errors import UserError
 from jaxformer.config.model import (
     Bahdanau,
     DecoderConfig,
     EncoderConfig,
+    EncoderDecoderConfig,
     Gru,
     Lstm,
     NoAttention,
@@ -63,6 +64,13 @@ def _transformer(config: TransformerConfig) -> Preset:
     return Preset(config, f"Transformer, {layers}, {config.heads} heads, feed-forward {config.feed_forward}")
 
 
+def _encoder_decoder(config: EncoderDecoderConfig, name: str, vocabulary: int = 8000) -> Preset:
+    encoder, decoder = (
+        sum(len(group.blocks) * group.times for group in side) for side in (config.encoder, config.decoder)
+    )
+    return Preset(config, f"encoder-decoder, {encoder}+{decoder} layers of width {config.width}: {name}", vocabulary)
+
+
 def _decoder(config: DecoderConfig, name: str, vocabulary: int = 8000) -> Preset:
     layers = sum(len(group.blocks) * group.times for group in config.groups)
     return Preset(config, f"decoder, {layers} layers of width {config.width}: {name}", vocabulary)
@@ -83,6 +91,12 @@ PRESETS: dict[str, Preset] = {
     **_rivals("base", BASE, {"gru": 1472, "gru-attention": 1336, "lstm": 1264, "lstm-attention": 1152}),
     "transformer-big": _transformer(BIG),
     **_rivals("big", BIG, {"gru": 2936, "gru-attention": 2664, "lstm": 2528, "lstm-attention": 2296}),
+    "t5-tiny": _encoder_decoder(encoder_decoders.T5_TINY, "T5 for a laptop"),
+    "t5-small": _encoder_decoder(encoder_decoders.T5_SMALL, "T5, 60M (Raffel et al. 2020)", 32_128),
+    "t5-base": _encoder_decoder(encoder_decoders.T5_BASE, "T5, 220M", 32_128),
+    "flan-t5-base": _encoder_decoder(encoder_decoders.FLAN_T5_BASE, "T5 1.1, 250M, as in Flan", 32_128),
+    "marian-tiny": _encoder_decoder(encoder_decoders.MARIAN_TINY, "Marian for a laptop"),
+    "opus-mt": _encoder_decoder(encoder_decoders.OPUS_MT, "Marian, en-de (Tiedemann & Thottingal 2020)", 58_101),
     "gpt2-tiny": _decoder(decoders.GPT2_TINY, "GPT-2 for a laptop"),
     "llama-tiny": _decoder(decoders.LLAMA_TINY, "Llama for a laptop, grouped-query attention"),
     "qwen3-tiny": _decoder(decoders.QWEN3_TINY, "Qwen 3 for a laptop"),

@@ -60,13 +60,12 @@ class Rnn(nn.Module):
 
     def __call__(self, source_BS: Array, target_BT: Array) -> Array:
         """Logits float32 [B, T, V] of the token after each of target_BT, which begins with the begin mark."""
-        return logits(*self.features(source_BS, target_BT))
+        x_BTD, w_VD, _ = self.features(source_BS, target_BT)
+        return logits(x_BTD, w_VD)
 
-    def features(self, source_BS: Array, target_BT: Array) -> tuple[Array, Array]:
-        """The last vectors [B, T, D] and the output matrix [V, D], whose product the logits are: a loss need not hold
-        them all.
-        """
-        return self._decode(target_BT, self.encode(source_BS))[0], self.embedding.table_VD
+    def features(self, source_BS: Array, target_BT: Array) -> tuple[Array, Array, None]:
+        """x [B, T, D], w [V, D] and no bias: the logits are x wᵀ, and a loss need not hold them all."""
+        return self._decode(target_BT, self.encode(source_BS))[0], self.embedding.table_VD, None
 
     def attention_maps(self, source_BS: Array, target_BT: Array) -> dict[str, Array]:
         """Attention weights float32 "cross" [1, B, 1, T, S] where the decoder has attention: one layer, one head."""

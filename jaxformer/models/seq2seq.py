@@ -78,13 +78,11 @@ class Transformer(nn.Module):
         """Logits float32 [B, T, V] of the token after each of target_BT, which begins with the begin mark."""
         return self._logits(self._forward(source_BS, target_BT)[0])
 
-    def features(self, source_BS: Array, target_BT: Array) -> tuple[Array, Array]:
-        """The last vectors [B, T, D] and the output matrix [V, D], whose product the logits are: a loss need not hold
+    def features(self, source_BS: Array, target_BT: Array) -> tuple[Array, Array, Array | None]:
+        """x [B, T, D], w [V, D] and, where there is a bias, b [V]: the logits are x wᵀ + b, and a loss need not hold
         them all.
         """
-        if self.parts.output_bias:
-            raise ValueError("a model with an output bias has no features whose product the logits are; ask for logits")
-        return self._forward(source_BS, target_BT)[0], self.output_VD
+        return self._predicting(self._forward(source_BS, target_BT)[0])
 
     def attention_maps(self, source_BS: Array, target_BT: Array) -> dict[str, Array]:
         """Attention weights float32 [layers, batch, heads, query, key] of a `recording` model: "encoder", "decoder",
@@ -156,7 +154,11 @@ class Transformer(nn.Module):
     def _embed(self, position: Positions, tokens_BT: Array, positions_T: Array) -> Array:
         return self.dropout(position(self.embedding(tokens_BT), positions_T))
 
-    def _logits(self, x_BTD: Array) -> Array:
+    def _predicting(self, x_BTD: Array) -> tuple[Array, Array, Array | None]:
         c = self.parts
-        logits_BTV = logits(x_BTD * c.output_scale if c.output_scale != 1 else x_BTD, self.output_VD)
-        return logits_BTV + self.output_bias_V if c.output_bias else logits_BTV
+        x_BTD = x_BTD * c.output_scale if c.output_scale != 1 else x_BTD
+        return x_BTD, self.output_VD, self.output_bias_V if c.output_bias else None
+
+    def _logits(self, x_BTD: Array) -> Array:
+        x_BTD, w_VD, bias_V = self._predicting(x_BTD)
+        return logits(x_BTD, w_VD) if bias_V is None else logits(x_BTD, w_VD) + bias_V

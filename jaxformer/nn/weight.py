@@ -15,15 +15,16 @@ def weight(
     axes: Sequence[str],
     inputs: int = 1,
     each: Sequence[int] = (),
+    size: float = 1.0,
 ) -> Array:
     """A float32 weight whose first `inputs` axes are summed over in use; Glorot-uniform (Glorot & Bengio 2010).
 
     Along the axes `each`, such as the gates of a cell or the experts of a mixture, every slice is initialised as a
-    matrix of its own; they do not count among the first.
+    matrix of its own; they do not count among the first. All is multiplied by `size`.
     """
     own = [axis for axis in range(len(shape)) if axis not in each]
     init = nn.initializers.variance_scaling(
-        1.0, "fan_avg", "uniform", in_axis=own[:inputs], out_axis=own[inputs:], batch_axis=each
+        size**2, "fan_avg", "uniform", in_axis=own[:inputs], out_axis=own[inputs:], batch_axis=each
     )
     return _declared(module, name, init, shape, axes)
 

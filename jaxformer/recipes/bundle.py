@@ -18,7 +18,8 @@ from jaxformer.config.sampling import Sampling
 from jaxformer.decoding.generate import PLAIN, Writing, begin, keys_of, read_on, write
 from jaxformer.models.decoder import Decoder
 from jaxformer.models.encoder import mean_pooled
-from jaxformer.text.exported import exported
+from jaxformer.models.seq2seq import Transformer
+from jaxformer.text.exported import AFTER_ANOTHER, ENDED, exported
 from jaxformer.text.gguf_vocabulary import gguf_tokenizer
 from jaxformer.text.pretrained import PretrainedTokenizer
 from jaxformer.text.streaming import Streamer
@@ -79,7 +80,8 @@ class Bundle:
             described, fields = spelled(self.config, self.model.vocabulary, specials)
         save_folder(Path(folder), self.params, described, fields, dtype)
         if self.tokenizer is not None:
-            exported(self.tokenizer).save(folder)
+            marks = ENDED if isinstance(self.model, Transformer) else AFTER_ANOTHER
+            exported(self.tokenizer, marks).save(folder)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """A unit vector for each text, float32 [B, D]: the mean of its tokens' vectors (Reimers & Gurevych 2019)."""

@@ -29,7 +29,7 @@ from jaxformer.config.classify import ClassifyConfig
 from jaxformer.config.errors import UserError
 from jaxformer.config.instruct import InstructConfig, Lora
 from jaxformer.config.masked_lm import MaskedLmConfig
-from jaxformer.config.model import DecoderConfig, EncoderConfig, RnnConfig, TransformerConfig
+from jaxformer.config.model import DecoderConfig, EncoderConfig, EncoderDecoderConfig, RnnConfig, TransformerConfig
 from jaxformer.config.presets import PRESETS, preset
 from jaxformer.config.translate import TranslateConfig
 from jaxformer.models.build import build
@@ -122,6 +122,7 @@ def trained_by(model: Any) -> Any:
 
 
 @trained_by.register(TransformerConfig)
+@trained_by.register(EncoderDecoderConfig)
 @trained_by.register(RnnConfig)
 def _(model: Any) -> TranslateConfig:
     return TranslateConfig(model=model)

@@ -19,7 +19,11 @@ RUNS: Mapping[str, Callable[[Path], Any]] = {
 """What reads a run, by the class of its configuration."""
 
 
-_OTHERS = {translate.Trained: ("translates", "translate"), classify.Trained: ("classifies", "classify")}
+_OTHERS: Mapping[type, tuple[str, str]] = {
+    translate.Trained: ("translates", "translate"),
+    classify.Trained: ("classifies", "classify"),
+}
+"""What the runs that are no `Bundle` do, and the command that uses them."""
 
 
 def load(path: str | Path) -> Any:
@@ -41,9 +45,21 @@ def load_model(path: str | Path) -> Bundle:
     """As `load`, for what needs a decoder or an encoder. UserError for a run that translates or classifies."""
     loaded = load(path)
     if not isinstance(loaded, Bundle):
-        does, command = _OTHERS[type(loaded)]
-        raise UserError(f"{path} is a run that {does}, which cannot be used here; jaxformer {command} {path} uses it")
+        raise _unfit(path, loaded)
     return loaded
+
+
+def load_exportable(path: str | Path) -> Bundle | translate.Trained:
+    """As `load`, for what needs a `save` into the Hugging Face layout. UserError for a run that classifies."""
+    loaded = load(path)
+    if not isinstance(loaded, Bundle | translate.Trained):
+        raise _unfit(path, loaded)
+    return loaded
+
+
+def _unfit(path: str | Path, loaded: Any) -> UserError:
+    does, command = _OTHERS[type(loaded)]
+    return UserError(f"{path} is a run that {does}, which cannot be used here; jaxformer {command} {path} uses it")
 
 
 def load_classifier(path: str | Path) -> classify.Trained:

@@ -15,7 +15,7 @@ from jaxformer.analysis.flops import training_flops_per_target_token
 from jaxformer.analysis.fonts import ADVICE
 from jaxformer.analysis.plots import draw_attention
 from jaxformer.config.errors import UserError
-from jaxformer.config.model import Learned, NoAttention, RnnConfig, TransformerConfig
+from jaxformer.config.model import Learned, NoAttention, RnnConfig
 from jaxformer.config.translate import SearchConfig, TranslateConfig
 from jaxformer.data.batches import PairBatch, Shape, TranslationBatches, pair_batches
 from jaxformer.data.corpora import ParallelCorpus, Split, load_corpus, load_split
@@ -23,6 +23,7 @@ from jaxformer.models.build import build
 from jaxformer.models.rnn import Rnn
 from jaxformer.models.seq2seq import Transformer
 from jaxformer.objectives import translation
+from jaxformer.recipes.bundle import Bundle
 from jaxformer.text.bpe import BpeTokenizer, train_bpe
 from jaxformer.training.evaluation import Translator, evaluate_loss, perplexity
 from jaxformer.training.job import FREE, Job, restored, run_job
@@ -101,7 +102,7 @@ class TranslationTask(Job):
     def _check_positions(self) -> None:
         """Raises UserError where the run would come upon a sequence without learned positions for all of it."""
         model = self.config.model
-        if not (isinstance(model, TransformerConfig) and isinstance(model.position, Learned)):
+        if isinstance(model, RnnConfig) or not isinstance(model.position, Learned):
             return
         sources = self._greedy.batches([*self.corpus.valid.sources, *self.corpus.test.sources])
         lengths = {
@@ -159,6 +160,12 @@ class Trained:
     def translator(self, search: SearchConfig | None = None) -> Translator:
         """Text to text, by the search of the run unless another one is given."""
         return Translator(self.model, self.tokenizer, search or self.config.search)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the Hugging Face layout, as `Bundle.save`; UserError where no family of theirs computes the model."""
+        if isinstance(self.model, Rnn):
+            raise UserError(f"{self.run.path} holds an RNN, and other libraries know no such model")
+        Bundle(self.run.path, self.model, self.params, self.tokenizer).save(folder)
 
 
 def load(path: Path | str, average: int = 1) -> Trained:

@@ -15,48 +15,57 @@ from jaxformer.text.pieces import byte_characters
 from jaxformer.text.pretrained import PretrainedTokenizer
 from jaxformer.text.tokenizer import SPECIALS
 
+AFTER_ANOTHER = "{eos} $A"
+"""Marks around a text that a language model reads: it begins where another one has ended, as in training."""
+
+ENDED = "$A {eos}"
+"""Marks around a text that an encoder reads to translate it."""
+
 
 @singledispatch
-def exported(tokenizer: Any) -> PretrainedTokenizer:
-    """The same tokenizer for `PretrainedTokenizer.save`. A new kind of tokenizer registers itself here."""
+def exported(tokenizer: Any, marks: str = AFTER_ANOTHER) -> PretrainedTokenizer:
+    """The same tokenizer for `PretrainedTokenizer.save`, with marks around each text; one that was pretrained has its
+    own. A new kind of tokenizer registers itself here.
+    """
     raise UserError(f"a {type(tokenizer).__name__} has no form that other libraries read")
 
 
 @exported.register
-def _(tokenizer: PretrainedTokenizer) -> PretrainedTokenizer:
+def _(tokenizer: PretrainedTokenizer, marks: str = AFTER_ANOTHER) -> PretrainedTokenizer:
     return tokenizer
 
 
 @exported.register
-def _(tokenizer: BpeTokenizer) -> PretrainedTokenizer:
-    return _marked(HfTokenizer.from_str(tokenizer.to_json()))
+def _(tokenizer: BpeTokenizer, marks: str = AFTER_ANOTHER) -> PretrainedTokenizer:
+    return _marked(HfTokenizer.from_str(tokenizer.to_json()), marks)
 
 
 @exported.register
-def _(tokenizer: CharacterTokenizer) -> PretrainedTokenizer:
+def _(tokenizer: CharacterTokenizer, marks: str = AFTER_ANOTHER) -> PretrainedTokenizer:
     ids = {token: i for i, token in enumerate((*SPECIALS, *tokenizer.characters))}
     # Where we refuse a character without an id, the library asks for one to take instead; padding says the least.
     whole = HfTokenizer(models.WordLevel(ids, unk_token=SPECIALS[0]))
     whole.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     whole.decoder = decoders.Fuse()
-    return _marked(whole)
+    return _marked(whole, marks)
 
 
 @exported.register
-def _(tokenizer: ByteTokenizer) -> PretrainedTokenizer:
+def _(tokenizer: ByteTokenizer, marks: str = AFTER_ANOTHER) -> PretrainedTokenizer:
     ids = {token: i for i, token in enumerate((*SPECIALS, *byte_characters()))}
     whole = HfTokenizer(models.BPE(ids, []))
     whole.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     whole.decoder = decoders.ByteLevel()
-    return _marked(whole)
+    return _marked(whole, marks)
 
 
-def _marked(tokenizer: HfTokenizer) -> PretrainedTokenizer:
-    """With our three marks, and the end of a document before each text, as in training."""
+def _marked(tokenizer: HfTokenizer, marks: str) -> PretrainedTokenizer:
+    """With our three special tokens, and these marks around each text."""
     tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in SPECIALS])
     pad, bos, eos = SPECIALS
+    single = marks.format(eos=eos)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{eos} $A", pair=f"{eos} $A {eos} $B", special_tokens=[(eos, SPECIALS.index(eos))]
+        single=single, pair=f"{single} {single.replace('$A', '$B')}", special_tokens=[(eos, SPECIALS.index(eos))]
     )
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",

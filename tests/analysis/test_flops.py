@@ -9,8 +9,10 @@ import pytest
 from jax.extend.core import jaxprs_in_params
 
 from jaxformer.analysis.flops import forward_flops, training_flops, training_flops_per_target_token
+from jaxformer.config.blocks import FeedForward, Gated
+from jaxformer.config.encoder_decoders import marian, t5
 from jaxformer.config.model import Bahdanau, Gru, Layers, Lstm, NoAttention, RnnConfig, Tanh, TransformerConfig
-from jaxformer.models.rnn import Rnn
+from jaxformer.models.build import build
 from jaxformer.models.seq2seq import Transformer
 
 V, S, T = 53, 7, 11
@@ -20,6 +22,9 @@ CONFIGS = {
     "transformer": TRANSFORMER,
     "untied": replace(TRANSFORMER, tied_output=False),
     "unrolled": replace(TRANSFORMER, layers=Layers(unroll=True)),
+    "t5": t5(26, 3, 13, 3, FeedForward(19, "relu", bias=False)),
+    "t5 with gates": t5(26, 3, 13, 3, Gated(19), tied=False),
+    "marian": marian(26, 3, 13, 19),
     "tanh": replace(RNN, cell=Tanh()),
     "gru": replace(RNN, cell=Gru()),
     "lstm": replace(RNN, cell=Lstm()),
@@ -30,7 +35,7 @@ CONFIGS = {
 
 
 def model_of(config):
-    return Transformer(config, V) if isinstance(config, TransformerConfig) else Rnn(config, V)
+    return build(config, V)
 
 
 def inputs(source=S, target=T):

@@ -1,5 +1,7 @@
 """Named models: rivals of equal size, and clear words for a wrong name."""
 
+from dataclasses import replace
+
 import pytest
 
 from jaxformer.analysis.parameters import abstract_parameters, non_embedding_count, parameter_table
@@ -8,15 +10,14 @@ from jaxformer.config.errors import UserError
 from jaxformer.config.io import from_json, to_json
 from jaxformer.config.model import Bahdanau, RnnConfig, Sinusoidal, TransformerConfig
 from jaxformer.config.presets import PRESETS, Preset, preset
-from jaxformer.models.rnn import Rnn
-from jaxformer.models.seq2seq import Transformer
+from jaxformer.models.build import build
+from jaxformer.weights.folder import describe
 
 RIVALS = [name for name, entry in PRESETS.items() if isinstance(entry.config, RnnConfig)]
 
 
 def size(config):
-    model = Transformer(config, 11) if isinstance(config, TransformerConfig) else Rnn(config, 11)
-    return non_embedding_count(parameter_table(abstract_parameters(model)))
+    return non_embedding_count(parameter_table(abstract_parameters(build(config, 11))))
 
 
 @pytest.mark.parametrize("name", RIVALS)
@@ -42,6 +43,30 @@ def test_transformers_are_the_published_ones(name, width, layers, heads, feed_fo
     config = preset(name)
     assert config == TransformerConfig(width, layers, layers, heads, feed_forward, dropout, Sinusoidal(), PreNorm())
     assert config.tied_output
+
+
+MARIAN = {"layers": 6, "attention_heads": 8, "ffn_dim": 2048}
+T5 = {"model_type": "t5", "vocab_size": 32128, "d_kv": 64, "layer_norm_epsilon": 1e-6}
+PUBLISHED = {
+    "t5-small": T5 | {"d_model": 512, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
+    "t5-base": T5 | {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
+    "flan-t5-base": T5
+    | {"d_model": 768, "d_ff": 2048, "num_layers": 12, "num_heads": 12}
+    | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    "opus-mt": {"model_type": "marian", "vocab_size": 58101, "pad_token_id": 58100, "d_model": 512}
+    | {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in MARIAN.items()}
+    | {"activation_function": "swish", "scale_embedding": True, "static_position_embeddings": True},
+}
+"""What the config.json of google-t5/t5-small, google-t5/t5-base, google/flan-t5-base and Helsinki-NLP/opus-mt-en-de say
+of their models.
+"""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_encoder_decoders_are_the_published_ones(name):
+    described = describe(PUBLISHED[name], "config.json")
+    assert described.config == replace(preset(name), dropout=0.0)
+    assert described.vocabulary == PRESETS[name].vocabulary
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -65,7 +65,7 @@ def test_embeddings_are_forgotten_too(config):
     def felt(table_VD):
         params = {"params": {**subject.params["params"], "embedding": {"table": table_VD}}}
         rngs = {"dropout": jax.random.key(5)}
-        x_BTD, _ = subject.model.apply(params, source_BS, target_BT, method="features", rngs=rngs)
+        x_BTD, *_ = subject.model.apply(params, source_BS, target_BT, method="features", rngs=rngs)
         return (x_BTD * normal(6, *x_BTD.shape)).sum()
 
     forgotten_TD = np.asarray(jax.jit(jax.grad(felt))(table_VD))[target_BT[0]] == 0

@@ -9,18 +9,30 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.laws.cases import PRE_NORM, RNN_ATTENTION, B, S, T, V, case, every_model, pairs, tokens
+from jaxformer.objectives import translation
+from tests.laws.cases import CONFIGS, LATER, PAD, PRE_NORM, RNN_ATTENTION, B, S, T, V, case, every_model, pairs, tokens
 from tests.parity.compare import assert_close
 
 
 @pytest.mark.smoke
-@every_model
-def test_logits_are_features_times_the_output_matrix(model):
+@pytest.mark.parametrize("model", [*CONFIGS.values(), *LATER.values()], ids=[*CONFIGS, *LATER])
+def test_logits_are_features_times_the_output_matrix_plus_its_bias(model):
     subject = case(model)
     logits_BTV = subject.logits(*pairs())
-    x_BTD, w_VD = subject.compiled("features")(subject.params, *pairs())
+    x_BTD, w_VD, bias_V = subject.compiled("features")(subject.params, *pairs())
     assert logits_BTV.shape == (B, T, V) and logits_BTV.dtype == np.float32
-    assert_close(logits_BTV, x_BTD @ w_VD.T, 1e-6)
+    assert_close(logits_BTV, x_BTD @ w_VD.T + (0 if bias_V is None else bias_V), 1e-6)
+
+
+@pytest.mark.parametrize("model", LATER.values(), ids=LATER)
+def test_the_cost_of_a_translation_is_that_of_its_logits(model):
+    subject, batch = case(model), pairs()
+    total = jax.jit(translation(subject.model))(subject.params, batch, None)
+    inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
+    logits_BTV = np.asarray(subject.logits(batch.source_BS, inputs_BT), np.float64)
+    log_p_BTV = logits_BTV - np.log(np.exp(logits_BTV).sum(-1, keepdims=True))
+    nll_BT = -np.take_along_axis(log_p_BTV, labels_BT[..., None], axis=-1)[..., 0]
+    assert_close(total.costs.nll, nll_BT[labels_BT != PAD].sum(), 1e-5)
 
 
 @every_model
@@ -62,7 +74,7 @@ def test_maps_have_an_axis_for_layers_and_heads():
 def test_half_precision_is_near_full_precision(config):
     half = case(replace(config, dtype="bfloat16"))
     logits_BTV, full = half.logits(*pairs()), case(config).logits(*pairs())
-    features, _ = jax.eval_shape(half.compiled("features"), half.params, *pairs())
+    features, *_ = jax.eval_shape(half.compiled("features"), half.params, *pairs())
     assert features.dtype == jnp.bfloat16 and logits_BTV.dtype == np.float32
     assert_close(logits_BTV, full, 16 * 2.0**-8)
     assert not np.array_equal(logits_BTV, full)

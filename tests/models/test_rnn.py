@@ -44,5 +44,5 @@ def test_the_source_is_remembered_only_where_it_is_attended_to(config):
 @pytest.mark.parametrize("config", [RNN, RNN_ATTENTION], ids=["plain", "attention"])
 def test_the_output_is_the_embedding(config):
     subject = case(config)
-    _, w_VD = subject.compiled("features")(subject.params, *pairs())
+    _, w_VD, _ = subject.compiled("features")(subject.params, *pairs())
     np.testing.assert_array_equal(w_VD, subject.params["params"]["embedding"]["table"])

@@ -1,12 +1,16 @@
 """How parameters begin: of the size that keeps signals the same size, each with as many axis names as it has axes."""
 
+from dataclasses import replace
+
 import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
+from jaxformer.config.blocks import MultiHead
 from jaxformer.config.model import Gru, Lstm, Tanh, TransformerConfig
 from jaxformer.models.seq2seq import Transformer
+from jaxformer.nn.attention import Attention
 from jaxformer.nn.recurrent import RecurrentLayer, cell_of
 from jaxformer.ops.recurrence import GRU, LSTM, TANH_RNN
 from tests.laws.cases import MODELS, V, case, pairs
@@ -23,6 +27,18 @@ def assert_uniform(values, bound):
     """Thousands of draws come close to the bound and never over it; their variance is a third of its square."""
     assert 0.99 * bound < np.abs(values).max() <= bound
     np.testing.assert_allclose(np.var(values), bound**2 / 3, rtol=0.06)
+
+
+def test_queries_make_up_for_scores_that_are_multiplied_by_more():
+    """As in T5: with scale 1 the queries begin 1/√H times as large, and the scores alike."""
+    plain = MultiHead(N, N, D // N, bias=False)
+    for scale in (1.0, 2.0):
+        module = Attention(replace(plain, scale=scale), D)
+        x_BTD = np.ones((1, 3, D), np.float32)
+        own = lambda module, x_BTD: module(x_BTD, module.rows(x_BTD))  # noqa: E731
+        drawn = nn.meta.unbox(module.init(jax.random.key(0), x_BTD, method=own))["params"]
+        assert_uniform(drawn["query"], glorot(D, D) * (D // N) ** -0.5 / scale)
+        assert_uniform(drawn["key"], glorot(D, D))
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,17 @@ import math
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from jaxformer.cli import run as command
+from jaxformer.config.blocks import FeedForward
 from jaxformer.config.choice import choose
+from jaxformer.config.encoder_decoders import marian, t5
 from jaxformer.config.errors import UserError
 from jaxformer.config.training import Adam, AdamW, Cosine, Noam, OptimizationConfig, Wsd
-from jaxformer.config.translate import TranslateConfig, TranslationWatch
+from jaxformer.config.translate import SearchConfig, TranslateConfig, TranslationWatch
+from jaxformer.data.corpora import load_corpus
 from jaxformer.recipes import translate
 from jaxformer.recipes.translate import load, train
 from jaxformer.training import job
@@ -126,3 +130,28 @@ def test_the_banner_counts_an_epoch_as_it_is(data, tmp_path, monkeypatch, capsys
 
 def test_a_perplexity_beyond_all_floats_is_infinite():
     assert perplexity(1e3) == math.inf and perplexity(2.0) == math.exp(2.0)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(t5(12, 1, 2, 6, FeedForward(16, "relu", bias=False)), id="t5"),
+        pytest.param(marian(12, 1, 2, 16), id="marian", marks=pytest.mark.slow),
+    ],
+)
+def test_an_exported_run_translates_alike_elsewhere(data, tmp_path, torch, transformers, model):
+    folder = tmp_path / "folder"
+    train(replace(small(data), model=model, steps=3), tmp_path / "run")
+    assert command(["export", str(tmp_path / "run"), str(folder)]) == 0
+    ours, theirs = load(tmp_path / "run"), transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    text, t = load_corpus(str(data), "en", "de").test.sources[0], ours.tokenizer
+    ids = transformers.AutoTokenizer.from_pretrained(folder)(text).input_ids
+    assert ids == [*t.encode(text), t.eos]
+    tokens = ours.translator(SearchConfig(beams=1, length=9)).tokens(ours.params, [text])[0]
+    target = [t.bos, *tokens]
+    with torch.no_grad():
+        expected = theirs(input_ids=torch.tensor([ids]), decoder_input_ids=torch.tensor([target])).logits
+        written = theirs.generate(torch.tensor([ids]), max_new_tokens=len(tokens), num_beams=1)[0].tolist()
+    logits_BTV = ours.model.apply(ours.params, np.array([ids]), np.array([target]))
+    np.testing.assert_allclose(logits_BTV, expected.numpy(), atol=1e-4)
+    assert written == target and len(tokens) > 3

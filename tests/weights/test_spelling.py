@@ -11,7 +11,7 @@ import pytest
 
 from jaxformer.config.blocks import Parallel
 from jaxformer.config.errors import UserError
-from jaxformer.config.model import EncoderDecoderConfig, NoPosition
+from jaxformer.config.model import NoPosition, RnnConfig, TransformerConfig
 from jaxformer.config.positions import Alibi, Ntk, Rotary
 from jaxformer.text.tokenizer import Specials
 from jaxformer.weights.folder import describe
@@ -28,7 +28,9 @@ def test_read_written_and_read_again(name):
     described, fields = spelled(config, V, MARKS)
     assert fields["model_type"] == family
     assert (fields["pad_token_id"], fields["bos_token_id"], fields["eos_token_id"]) == (3, 5, 7)
-    assert computed(described.config) == computed(config) and described.config.groups == config.groups
+    assert (
+        computed(described.config) == computed(config) and described.stacks == described._replace(config=config).stacks
+    )
     again = describe(json.loads(json.dumps(fields)), "config.json")
     assert computed(again.config) == computed(config) and again.vocabulary == V
     known = {key: value for key, value in spelled(again.config, V, MARKS)[1].items() if "drop" not in key}
@@ -48,7 +50,7 @@ def changes(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         case float():
             yield path, value / 2 or 0.25
         case str():
-            yield path, "bfloat16" if value == "float32" else "relu"
+            yield path, {"float32": "bfloat16", "relu": "silu"}.get(value, "relu")
         case tuple():
             for i, item in enumerate(value):
                 yield from ((inner, (*value[:i], new, *value[i + 1 :])) for inner, new in changes(item, f"{path}.{i}"))
@@ -88,11 +90,15 @@ def test_no_change_is_lost(name):
         (decoder(with_heads(rotary=Rotary(300.0, scaling=Ntk(2.0)))), r"rotary.scaling: Ntk\(factor=2.0\) → None"),
         (decoder(with_heads(rotary=Rotary(300.0, fraction=0.5))), r"change .*rotary.fraction: 0.5 → 1.0"),
         (decoder(with_heads(rotary=None)), r"change blocks.0.attention.rotary: None → Rotary\("),
+        (
+            TransformerConfig(28, 2, 2, heads=4, feed_forward=19),
+            r"the nearest is marian, which would change encoder.* PreNorm\(\) → PostNorm\(\) and \d more$",
+        ),
         (replace(BERT, segments=0), r"the nearest is bert: segments must be at least 1, got 0"),
         (replace(BERT, masked_head=False, pooler=False), r"nearest is bert, which would change pooler: False → True"),
         (
-            EncoderDecoderConfig(28, (), ()),
-            "must be a DecoderConfig or EncoderConfig to be written as a config.json, got EncoderDecoderConfig",
+            RnnConfig(),
+            "must be a DecoderConfig or EncoderConfig or EncoderDecoderConfig to be written as a config.json, got Rnn",
         ),
     ],
 )

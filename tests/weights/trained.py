@@ -17,9 +17,10 @@ from jaxformer.config.blocks import (
     RmsNorm,
     SandwichNorm,
 )
+from jaxformer.config.encoder_decoders import marian, t5
 from jaxformer.config.experts import MixtureOfExperts, SigmoidRouter, SoftmaxRouter
-from jaxformer.config.model import DecoderConfig, EncoderConfig, Learned
-from jaxformer.config.positions import Linear, Llama3, Rotary, Yarn
+from jaxformer.config.model import DecoderConfig, EncoderConfig, EncoderDecoderConfig, Learned
+from jaxformer.config.positions import Linear, Llama3, RelativeBuckets, Rotary, Yarn
 
 V, D, N, K, H, F, CONTEXT = 101, 28, 4, 2, 6, 19, 53
 NORM = RmsNorm(3e-4)
@@ -114,5 +115,13 @@ ENCODERS: dict[str, tuple[str, EncoderConfig]] = {
     "bert without a head": ("bert", replace(BERT, masked_head=False)),
 }
 
-MODELS = DECODERS | ENCODERS
+ENCODER_DECODERS: dict[str, tuple[str, EncoderDecoderConfig]] = {
+    "t5": ("t5", t5(D, 2, N, H, FeedForward(F, "relu", bias=False), dropout=0.3)),
+    "t5 with gates": ("t5", replace(
+        t5(D, 2, N, H, Gated(F, "gelu_tanh"), tied=False), relative=RelativeBuckets(8, 20), norm=RmsNorm(1e-6)
+    )),
+    "marian": ("marian", marian(D, 2, N, F, dropout=0.3)),
+}  # fmt: skip
+
+MODELS = DECODERS | ENCODERS | ENCODER_DECODERS
 """By a name of their own: the family, and the config."""

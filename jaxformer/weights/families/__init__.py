@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxformer.config.model import DecoderConfig, EncoderConfig
+from jaxformer.config.model import DecoderConfig, EncoderConfig, EncoderDecoderConfig
 from jaxformer.weights.families import bert, deepseek, gemma, gpt2, llama, marian, mixtral, smollm3, t5
 from jaxformer.weights.families.described import Described
 from jaxformer.weights.fields import Fields
@@ -43,6 +43,7 @@ SPELLERS: Mapping[type, Mapping[str, Callable[[Any], dict[str, Any]]]] = {
         "deepseek_v3": deepseek.deepseek_v3_fields,
     },
     EncoderConfig: {"bert": bert.bert_fields},
+    EncoderDecoderConfig: {"t5": t5.t5_fields, "marian": marian.marian_fields},
 }
 """The way back, by the kind of a config and in the order in which families are tried. Each says as much of a config as
 its fields can, but for the vocabulary, and raises ValueError for one that it has no fields for.

@@ -1,10 +1,11 @@
 """Marian, the translators of Opus-MT (Junczys-Dowmunt et al. 2018; Tiedemann & Thottingal 2020)."""
 
 from dataclasses import replace
+from typing import Any
 
-from jaxformer.config.blocks import Block, FeedForward, LayerNorm, MultiHead, PostNorm, grouped
+from jaxformer.config.blocks import Block, FeedForward, LayerNorm, MultiHead, PostNorm, grouped, ungrouped
 from jaxformer.config.model import EncoderDecoderConfig, Sinusoidal
-from jaxformer.weights.families.described import ACTIVATIONS, Described
+from jaxformer.weights.families.described import ACTIVATION_NAMES, ACTIVATIONS, Described
 from jaxformer.weights.fields import Fields
 from jaxformer.weights.layouts import Row
 from jaxformer.weights.names import Layers, Names, NameTable, flat, matrix, same
@@ -78,3 +79,31 @@ def marian(fields: Fields) -> Described:
     described = Described(config, fields("vocab_size"), TABLE, fields("pad_token_id"))
     fields.done()
     return described
+
+
+def marian_fields(config: EncoderDecoderConfig) -> dict[str, Any]:
+    """`marian` taken back."""
+    sides = {"encoder": ungrouped(config.encoder), "decoder": ungrouped(config.decoder)}
+    fields: dict[str, Any] = {}
+    for side, blocks in sides.items():
+        attention, feed_forward = blocks[0].attention, blocks[0].feed_forward
+        if not isinstance(attention, MultiHead) or not isinstance(feed_forward, FeedForward):
+            raise ValueError("layers must be of plain attention and one hidden layer")
+        fields |= {
+            f"{side}_layers": len(blocks),
+            f"{side}_attention_heads": attention.heads,
+            f"{side}_ffn_dim": feed_forward.hidden,
+        }
+    return fields | {
+        "architectures": ["MarianMTModel"],
+        "is_encoder_decoder": True,
+        "d_model": config.width,
+        "activation_function": ACTIVATION_NAMES[feed_forward.activation],
+        "scale_embedding": config.embedding_scale != 1,
+        "static_position_embeddings": True,
+        "share_encoder_decoder_embeddings": True,
+        "tie_word_embeddings": True,
+        "dropout": config.dropout,
+        # By default theirs is the padding, at the end of what is as long as may be.
+        "forced_eos_token_id": None,
+    }

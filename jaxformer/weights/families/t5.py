@@ -1,11 +1,12 @@
 """T5 (Raffel et al. 2020) and its version 1.1, such as Flan-T5."""
 
 from dataclasses import replace
+from typing import Any
 
-from jaxformer.config.blocks import Block, FeedForward, Gated, MultiHead, RmsNorm, grouped
+from jaxformer.config.blocks import Block, FeedForward, Gated, MultiHead, RmsNorm, grouped, ungrouped
 from jaxformer.config.model import EncoderDecoderConfig, NoPosition
 from jaxformer.config.positions import RelativeBuckets
-from jaxformer.weights.families.described import ACTIVATIONS, Described
+from jaxformer.weights.families.described import ACTIVATION_NAMES, ACTIVATIONS, Described
 from jaxformer.weights.fields import Fields
 from jaxformer.weights.layouts import Transposed
 from jaxformer.weights.names import Layers, Names, NameTable, matrix, same
@@ -98,3 +99,31 @@ def t5(fields: Fields) -> Described:
     described = Described(config, fields("vocab_size"), _table(gated), fields("pad_token_id", 0))
     fields.done()
     return described
+
+
+def t5_fields(config: EncoderDecoderConfig) -> dict[str, Any]:
+    """`t5` taken back."""
+    encoder, decoder = ungrouped(config.encoder), ungrouped(config.decoder)
+    attention, feed_forward, norm = encoder[0].attention, encoder[0].feed_forward, encoder[0].norm
+    if config.relative is None or not isinstance(attention, MultiHead):
+        raise ValueError("attention must have heads of its own and relative positions")
+    if not isinstance(feed_forward, FeedForward | Gated):
+        raise ValueError(f"feed-forward layers must be alike in all layers, got {type(feed_forward).__name__}")
+    name, gated = ACTIVATION_NAMES[feed_forward.activation], isinstance(feed_forward, Gated)
+    return {
+        "architectures": ["T5ForConditionalGeneration"],
+        "is_encoder_decoder": True,
+        "d_model": config.width,
+        "num_layers": len(encoder),
+        "num_decoder_layers": len(decoder),
+        "num_heads": attention.heads,
+        "d_kv": attention.head_width,
+        "d_ff": feed_forward.hidden,
+        "feed_forward_proj": f"gated-{name}".replace("gelu_pytorch_tanh", "gelu") if gated else name,
+        "layer_norm_epsilon": norm.epsilon,
+        "relative_attention_num_buckets": config.relative.buckets,
+        "relative_attention_max_distance": config.relative.reach,
+        "tie_word_embeddings": config.tied_output,
+        "scale_decoder_outputs": config.output_scale != 1,
+        "dropout_rate": config.dropout,
+    }
