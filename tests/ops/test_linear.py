@@ -9,10 +9,28 @@ from jaxformer.ops.dropout import dropout
 from jaxformer.ops.linear import LowRank, logits, project, readout
 from tests.parity.compare import assert_close, normal
 
+SIZES = dict(zip("bstdnhc", (2, 17, 3, 7, 5, 11, 13), strict=True))
 
-def test_the_product_is_the_sum_over_heads_and_inputs():
-    x, w = normal(0, 3, 2, 7), normal(1, 2, 7, 5)
-    assert_close(project("bnh,nhd->bd", x, w), np.float64(x).reshape(3, -1) @ w.reshape(-1, 5), 1e-6)
+
+def operands(equation):
+    """Random arrays of the shapes that an equation names, with a size of its own for every letter."""
+    named = equation.replace("...", "bs").split("->")[0].split(",")
+    return tuple(normal(i, *(SIZES[axis] for axis in part)) for i, part in enumerate(named))
+
+
+@pytest.mark.parametrize(
+    "equation",
+    ["btd,dnh->btnh", "btnh,nhd->btd", "...d,dc->...c", "d,dc->c", "btnh,cnh->btnc", "btc,cnh->btnh", "btnh,hnd->btd"],
+)
+def test_the_product_is_that_of_einsum_with_its_gradients(equation):
+    """Whether it is one product of matrices or not."""
+    x, w = operands(equation)
+    y, pull = jax.vjp(lambda x, w: project(equation, x, w), x, w)
+    assert_close(y, np.einsum(equation, np.float64(x), w), 1e-6)
+    dy = normal(2, *y.shape)
+    of_x, of_w, of_y = equation.replace("...", "bs").replace("->", ",").split(",")
+    expected = np.einsum(f"{of_y},{of_w}->{of_x}", dy, np.float64(w)), np.einsum(f"{of_x},{of_y}->{of_w}", x, dy)
+    assert_close(pull(dy), expected, 1e-5)
 
 
 def test_half_precision_rounds_the_weights_and_once_the_sum():
@@ -46,8 +64,7 @@ def test_logits_of_half_precision_are_not_rounded_to_it():
 @pytest.mark.parametrize("equation, inputs", [("btd,dnh->btnh", 1), ("btnh,nhd->btd", 2), ("btnh,cnh->btnc", 1)])
 def test_a_weight_with_an_update_is_the_sum_of_both(equation, inputs):
     """Values, and the gradients of x and of both factors."""
-    sizes = dict(zip("btdnhc", (2, 3, 7, 5, 11, 13), strict=True))
-    x, w = (normal(i, *(sizes[axis] for axis in part)) for i, part in enumerate(equation.split("->")[0].split(",")))
+    x, w = operands(equation)
     a, b = normal(2, *w.shape[:inputs], 3), normal(3, 3, *w.shape[inputs:])
 
     def apart(x, a, b):
