@@ -33,6 +33,7 @@ from benchmarks.picture import Line, panels
 from jaxformer.analysis.hardware import summary
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.decoders import gpt2
+from jaxformer.config.model import Layers
 from jaxformer.config.text import Characters
 from jaxformer.config.text_data import Windows
 from jaxformer.config.training import AdamW, Cosine, OptimizationConfig
@@ -90,10 +91,10 @@ class Contestant:
 
 
 def recipe(config: Config) -> CausalLmConfig:
-    """The run that is timed."""
+    """The run that is timed. Four layers compile in seconds without a scan, and a step is then a tenth faster."""
     return CausalLmConfig(
         data=config.data,
-        model=gpt2(128, 4, 4, context=64, dropout=0.0),
+        model=replace(gpt2(128, 4, 4, context=64, dropout=0.0), layers=Layers(unroll=True)),
         tokenizer=Characters(),
         batches=Windows(length=64, rows=12),
         optimization=OptimizationConfig(AdamW(0.9, 0.99, 1e-8, 0.1), Cosine(1e-3, 100, 0.1)),

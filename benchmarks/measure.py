@@ -162,7 +162,7 @@ def environment() -> dict[str, Any]:
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "variables": {
             name: os.environ[name]
-            for name in ("XLA_FLAGS", "JAX_PLATFORMS", "OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_")
+            for name in ("XLA_FLAGS", "JAX_PLATFORMS", "OMP_NUM_THREADS", "GLIBC_TUNABLES")
             if name in os.environ
         },
     }
