@@ -8,6 +8,7 @@ from typing import Any, Literal
 from jaxformer.config.activations import Activation
 from jaxformer.config.experts import MixtureOfExperts
 from jaxformer.config.positions import Rotary
+from jaxformer.config.ranges import positive
 
 
 def at_least_one(config: Any, *names: str) -> None:
@@ -96,6 +97,7 @@ class MultiHead:
             raise ValueError(f"heads must be a multiple of kv_heads, got heads={self.heads}, kv_heads={self.kv_heads}")
         if self.window is not None:
             at_least_one(self, "window")
+        positive(self, "scale", "softcap")
 
     @property
     def biased_output(self) -> bool:
@@ -137,6 +139,7 @@ class Latent:
 
     def __post_init__(self):
         at_least_one(self, "heads", "latent_width", "head_width", "rotary_width", "value_width")
+        positive(self, "scale")
 
     @property
     def score_scale(self) -> float:

@@ -17,7 +17,8 @@ def t5(
     tied: bool = True,
     dropout: float = 0.1,
 ) -> EncoderDecoderConfig:
-    """T5: RMSNorm, relative positions in buckets, no biases, scores that are not divided (Raffel et al. 2020, §2.1).
+    """T5: RMSNorm, relative positions in buckets, no biases (Raffel et al. 2020, §2.1), and scores that are not
+    divided, as in the code of its authors.
 
     Where the output is tied, the last vectors are multiplied by 1/√D before it.
     """

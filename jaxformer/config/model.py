@@ -18,6 +18,7 @@ from jaxformer.config.blocks import (
     PreNorm,
     RmsNorm,
     at_least_one,
+    ungrouped,
 )
 from jaxformer.config.experts import MixtureOfExperts
 from jaxformer.config.positions import Alibi, RelativeBuckets
@@ -82,7 +83,7 @@ class EncoderDecoderConfig:
     """Width D of the residual stream."""
     encoder: Groups
     decoder: Groups
-    """Its blocks have `cross`."""
+    """Its blocks have `cross`, and those of the encoder have not."""
     norm: Norm | None = LayerNorm()
     """After the last layer of each side; None where the layers end in norms."""
     position: Position = Sinusoidal()
@@ -103,6 +104,12 @@ class EncoderDecoderConfig:
         at_least_one(self, "width")
         _is_probability(self, "dropout")
         _is_even_for(self.position, self.width)
+        for name, crosses in (("encoder", False), ("decoder", True)):
+            blocks = ungrouped(getattr(self, name))
+            if not blocks or any((block.cross is not None) != crosses for block in blocks):
+                rule = "with cross in each" if crosses else "with no cross"
+                raise ValueError(f"{name} must have at least one block, {rule}, got {name}={getattr(self, name)}")
+            _has_no_experts(blocks, "an encoder-decoder")
 
 
 @dataclass(frozen=True)
@@ -229,8 +236,7 @@ class EncoderConfig:
         at_least_one(self, "width", "context")
         _is_probability(self, "dropout")
         _is_even_for(self.position, self.width)
-        if any(isinstance(block.feed_forward, MixtureOfExperts) for group in self.groups for block in group.blocks):
-            raise ValueError("an encoder must have no MixtureOfExperts, for no job of encoders balances them")
+        _has_no_experts(ungrouped(self.groups), "an encoder")
 
 
 @dataclass(frozen=True)
@@ -297,6 +303,11 @@ Seq2SeqConfig = TransformerConfig | EncoderDecoderConfig | RnnConfig
 def _is_probability(config, name: str) -> None:
     if not 0 <= getattr(config, name) < 1:
         raise ValueError(f"{name} must lie in [0, 1), got {name}={getattr(config, name)}")
+
+
+def _has_no_experts(blocks: list[Block], model: str) -> None:
+    if any(isinstance(block.feed_forward, MixtureOfExperts) for block in blocks):
+        raise ValueError(f"{model} must have no MixtureOfExperts, for no job that trains it balances them")
 
 
 def _is_even_for(position: Position, width: int) -> None:

@@ -34,7 +34,7 @@ class Encoder(nn.Module):
 
     def setup(self):
         c = self.config
-        self.embedding = Embedding(self.vocabulary, c.width, jnp.dtype(c.dtype), 1.0)
+        self.embedding = Embedding(self.vocabulary, c.width, jnp.dtype(c.dtype))
         self.position = Positions(c.position)
         self.dropout = Dropout(c.dropout)
         self.layers = Stack(c.groups, c.width, c.dropout, c.layers, self.attend)

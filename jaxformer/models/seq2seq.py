@@ -57,7 +57,7 @@ class Transformer(nn.Module):
 
     def setup(self):
         self.parts = c = self.config.written_out() if isinstance(self.config, TransformerConfig) else self.config
-        self.embedding = Embedding(self.vocabulary, c.width, jnp.dtype(c.dtype), c.embedding_scale)
+        self.embedding = Embedding(self.vocabulary, c.width, jnp.dtype(c.dtype), c.embedding_scale, c.output_scale)
         self.source_position, self.target_position = Positions(c.position), Positions(c.position)
         self.dropout = Dropout(c.dropout)
         self.encoder = Stack(c.encoder, c.width, c.dropout, c.layers, self.attend)

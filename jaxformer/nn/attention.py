@@ -60,8 +60,8 @@ class Attention(nn.Module):
     def setup(self):
         c, D = self.config, self.width
         # Scores begin alike whatever multiplies them: where that is not 1/√H, the queries make up for it (Raffel et al.
-        # 2020, the authors' code).
-        size = 1.0 if c.scale is None else c.head_width**-0.5 / c.scale
+        # 2020, the authors' code), unless a norm would undo that.
+        size = 1.0 if c.scale is None or c.query_key_norm is not None else c.head_width**-0.5 / c.scale
         self.wq_DNH = weight(self, "query", (D, c.heads, c.head_width), ("embed", "heads", "head"), size=size)
         self.wk_DKH = weight(self, "key", (D, c.kv_heads, c.head_width), ("embed", "kv_heads", "head"))
         self.wv_DKH = weight(self, "value", (D, c.kv_heads, c.head_width), ("embed", "kv_heads", "head"))

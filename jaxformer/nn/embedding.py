@@ -21,17 +21,21 @@ class Embedding(nn.Module):
     """One table of V vectors of width D, read as embeddings and, where tied, as the output projection (Press & Wolf
     2017).
 
-    They are read times `scale`. With √D their entries start with variance 1/D, so that embeddings have the size of the
-    positions added to them and the tied logits start near variance 1 (Vaswani et al. 2017, §3.4).
+    They are read times `scale`, and logits are x times them times `output_scale`. Where either is not 1 their entries
+    start with deviation 1 / (√D output_scale), so that tied logits start near variance 1: with a scale of √D embeddings
+    then have the size of the positions added to them (Vaswani et al. 2017, §3.4), and with an output scale of 1/√D that
+    of unit vectors' entries times √D (Raffel et al. 2020, the authors' code).
     """
 
     vocabulary: int
     width: int
     dtype: Any
-    scale: float
+    scale: float = 1.0
+    output_scale: float = 1.0
 
     def setup(self):
-        deviation = self.width**-0.5 if self.scale != 1 else UNSCALED
+        scaled = self.scale != 1 or self.output_scale != 1
+        deviation = self.width**-0.5 / self.output_scale if scaled else UNSCALED
         self.table_VD = normal(self, "table", deviation, (self.vocabulary, self.width), ("vocabulary", "embed"))
 
     def __call__(self, tokens_BT: Array) -> Array:

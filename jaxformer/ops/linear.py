@@ -44,9 +44,11 @@ def _product(equation: str, x: Array, w: Array) -> Array:
     """
     operands, result = equation.split("->")
     of_x, of_w = operands.split(",")
-    outer, inner = of_x.strip(of_w), of_w.strip(of_x)
-    summed = len(of_x) - len(outer)
-    if outer + inner != result or of_x[len(outer) :] != of_w[:summed]:
+    summed = sum(axis in of_x for axis in of_w)
+    meets = of_x[-summed:] == of_w[:summed] and of_x[:-summed] + of_w[summed:] == result
+    fits = x.ndim == len(of_x) or of_x.startswith("...")
+    if not (meets and fits and x.shape[x.ndim - summed :] == w.shape[:summed]):
+        # It knows all other equations, and says what is wrong with shapes that do not fit.
         return jnp.einsum(equation, x, w, preferred_element_type=jnp.float32)
     w_IO = w.reshape(math.prod(w.shape[:summed]), -1)
     y_NO = jnp.matmul(x.reshape(-1, w_IO.shape[0]), w_IO, preferred_element_type=jnp.float32)

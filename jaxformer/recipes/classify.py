@@ -126,6 +126,8 @@ def completed(config: ClassifyConfig, corpus: LabelledCorpus, init: Bundle | Non
             f"labels must be those of {config.data}, which has {labels}, got {config.labels}; leave them out"
         )
     found = {}
+    if init is None and config.weights is not None:
+        raise UserError(f"weights must be left out, for they are those of init, got weights={config.weights}")
     if init is not None:
         found = {"vocabulary": init.model.vocabulary, "weights": digest(init.params)}
         check_as_begun(config, init.path, found)

@@ -216,7 +216,9 @@ def _base(run: RunFolder, config: InstructConfig) -> Any:
 
 
 def finish(out: Path) -> None:
-    """Tell the scores of the best checkpoint, let it answer, and say what can be done next."""
+    """Tell the scores of the best checkpoint, let it answer the first held-out chat that it can read, and say what can
+    be done next.
+    """
     run = RunFolder(out)
     (bundle, step), config = _restored(run), run.config(InstructConfig)
     scores = _scores(run, step)

@@ -15,7 +15,7 @@ from jaxformer.analysis.flops import training_flops_per_target_token
 from jaxformer.analysis.fonts import ADVICE
 from jaxformer.analysis.plots import draw_attention
 from jaxformer.config.errors import UserError
-from jaxformer.config.model import Learned, NoAttention, RnnConfig
+from jaxformer.config.model import EncoderDecoderConfig, Learned, NoAttention, RnnConfig
 from jaxformer.config.translate import SearchConfig, TranslateConfig
 from jaxformer.data.batches import PairBatch, Shape, TranslationBatches, pair_batches
 from jaxformer.data.corpora import ParallelCorpus, Split, load_corpus, load_split
@@ -162,10 +162,29 @@ class Trained:
         return Translator(self.model, self.tokenizer, search or self.config.search)
 
     def save(self, folder: str | Path) -> None:
-        """Writes the Hugging Face layout, as `Bundle.save`; UserError where no family of theirs computes the model."""
-        if isinstance(self.model, Rnn):
-            raise UserError(f"{self.run.path} holds an RNN, and other libraries know no such model")
+        """Writes the Hugging Face layout, as `Bundle.save`, and how the run searches; theirs divides by length^alpha.
+
+        UserError where no family of theirs computes the model.
+        """
+        if not isinstance(self.config.model, EncoderDecoderConfig) or isinstance(self.model, Rnn):
+            raise UserError(
+                f"{self.run.path} holds a model that other libraries do not know, {type(self.config.model).__name__}; "
+                "train --model t5-tiny or marian-tiny to export it"
+            )
         Bundle(self.run.path, self.model, self.params, self.tokenizer).save(folder)
+        t, search = self.tokenizer, self.config.search
+        generation = {
+            "max_new_tokens": search.length,
+            "num_beams": search.beams,
+            "length_penalty": search.alpha,
+            "decoder_start_token_id": t.bos,
+            "bos_token_id": t.bos,
+            "eos_token_id": t.eos,
+            "forced_eos_token_id": t.eos,
+            "pad_token_id": t.pad,
+            "bad_words_ids": [[t.pad], [t.bos]],
+        }
+        write_whole(Path(folder) / "generation_config.json", json.dumps(generation, indent=2) + "\n")
 
 
 def load(path: Path | str, average: int = 1) -> Trained:

@@ -8,16 +8,14 @@ from jaxformer.config.blocks import Block, Group, MultiHead, ungrouped
 from jaxformer.config.errors import UserError
 from jaxformer.config.experts import MixtureOfExperts
 from jaxformer.config.io import difference
-from jaxformer.config.model import DecoderConfig, EncoderDecoderConfig, Layers, Learned, TransformerConfig
+from jaxformer.config.model import DecoderConfig, EncoderDecoderConfig, Layers, Learned
 from jaxformer.text.tokenizer import Specials
 from jaxformer.weights.families import SPELLERS
 from jaxformer.weights.families.described import Described, ModelConfig
 from jaxformer.weights.folder import describe
 
 
-def spelled(
-    config: ModelConfig | TransformerConfig, vocabulary: int, specials: Specials
-) -> tuple[Described, dict[str, Any]]:
+def spelled(config: ModelConfig, vocabulary: int, specials: Specials) -> tuple[Described, dict[str, Any]]:
     """What `save_folder` needs of a trained model: its description, and the fields of its config.json, in the words of
     the first family that computes the same logits.
 
@@ -25,8 +23,6 @@ def spelled(
     further tokens are left out, for no logits need them. Raises UserError, with the nearest family, where none computes
     the same.
     """
-    if isinstance(config, TransformerConfig):
-        config = config.written_out()
     if type(config) not in SPELLERS:
         kinds = " or ".join(kind.__name__ for kind in SPELLERS)
         raise UserError(f"a config must be a {kinds} to be written as a config.json, got {type(config).__name__}")

@@ -7,8 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxformer.config.blocks import MultiHead
+from jaxformer.config.blocks import FeedForward, MultiHead
+from jaxformer.config.encoder_decoders import marian, t5
 from jaxformer.config.model import Gru, Lstm, Tanh, TransformerConfig
+from jaxformer.models.build import build
 from jaxformer.models.seq2seq import Transformer
 from jaxformer.nn.attention import Attention
 from jaxformer.nn.recurrent import RecurrentLayer, cell_of
@@ -105,3 +107,18 @@ def test_every_axis_has_a_name_and_every_parameter_is_float32(config):
         assert box.value.dtype == np.float32
         assert (box.names[0] == "layers") == (path[1].key in ("encoder", "decoder")), (path, box.names)
         assert ("vocabulary" in box.names) == (V in box.value.shape), (path, box.names)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TransformerConfig(64, 2, 2, heads=4, feed_forward=64, dropout=0.0),
+        t5(64, 2, 4, 16, FeedForward(64, "relu", bias=False), dropout=0.0),
+        marian(64, 2, 4, 64, dropout=0.0),
+    ],
+    ids=["transformer", "t5", "marian"],
+)
+def test_tied_logits_begin_near_variance_one(config):
+    model, tokens = build(config, 499), np.random.default_rng(0).integers(1, 499, (5, 7))
+    params = jax.jit(model.init)(jax.random.key(0), tokens, tokens)
+    assert 0.8 < np.std(jax.jit(model.apply)(params, tokens, tokens)) < 1.25

@@ -33,6 +33,13 @@ def test_the_product_is_that_of_einsum_with_its_gradients(equation):
     assert_close(pull(dy), expected, 1e-5)
 
 
+def test_shapes_that_do_not_fit_are_refused():
+    """Even where as many numbers would be summed."""
+    for equation, x, w in (("btnh,nhd->btd", (1, 2, 4, 6), (6, 4, 5)), ("btd,de->bte", (2, 3), (3, 4))):
+        with pytest.raises(ValueError):
+            project(equation, normal(0, *x), normal(1, *w))
+
+
 def test_half_precision_rounds_the_weights_and_once_the_sum():
     x, w = jnp.asarray(normal(0, 3, 1009), jnp.bfloat16), 1 + normal(1, 1009, 5)
     y = project("bd,de->be", x, w)

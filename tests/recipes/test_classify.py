@@ -33,6 +33,7 @@ from jaxformer.recipes.classify import ClassifyTask, completed, evaluate, finish
 from jaxformer.recipes.load import load_model
 from jaxformer.text.wordpiece import train_wordpiece
 from jaxformer.training.checkpoint import Checkpoints, Progress
+from jaxformer.training.given import digest
 from jaxformer.training.run import RunFolder
 from jaxformer.training.state import new_state
 from tests.cli.toy import read_metrics, refusal
@@ -173,6 +174,7 @@ def test_a_text_that_is_too_long_is_cut_and_told_of(trained, data, capsys):
 def test_a_classifier_begins_with_the_weights_that_it_is_given(pretrained, data, pooling):
     init, corpus = load_model(pretrained), load_labelled(str(data))
     config = completed(toy(data, model=None, dropout=0.3, init=pretrained, pooling=pooling), corpus, init)
+    assert config.weights == digest(init.params)
     assert config.model == replace(ENCODER, dropout=0.3) and config.vocabulary == init.model.vocabulary
     state = ClassifyTask(config, corpus, init.reader, init).new_state()
     encoder, given = state.params["params"]["encoder"], init.params["params"]
@@ -226,6 +228,8 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(pretrained
         ),
     ]:
         assert refusal(capsys, "train", "classify", *words, "--out", str(out)) == message
+    message = "weights must be left out, for they are those of init, got weights=beef"
+    assert refusal(capsys, "train", "classify", "--data", str(data), "--weights=beef", "--out", str(out)) == message
     wrong = ["--data", str(data), "--init", str(pretrained), "--batches.max_length=16", "--weights=beef"]
     other = f"{pretrained} has other weights than the run began with; give the same --init as then, and no --weights"
     assert refusal(capsys, "train", "classify", *wrong, "--out", str(out)) == other
