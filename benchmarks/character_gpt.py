@@ -29,7 +29,7 @@ import numpy as np
 import tyro
 
 from benchmarks import measure
-from benchmarks.picture import Line, panels
+from benchmarks.picture import Line, in_corner, linear, panels
 from jaxformer.analysis.hardware import summary
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.decoders import gpt2
@@ -226,6 +226,8 @@ def draw(document: dict[str, Any], path: Path) -> None:
         title="Shakespeare by characters",
         x_label="seconds, compilation included",
         y_label="loss on held-out text (nats a character)",
+        scales=linear,
+        names=in_corner,
     )
 
 

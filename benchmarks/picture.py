@@ -3,7 +3,7 @@
 matplotlib is imported late, so that a benchmark can be described without it, and drawn without a display.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,56 +27,27 @@ class Line:
     high: Sequence[float]
 
 
-def panels(
-    path: Path,
-    grid: Sequence[Sequence[tuple[str, Mapping[str, Line]]]],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-) -> None:
-    """Draws a grid of (heading, lines by name) on logarithmic axes and writes it as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(1.0 + 4.6 * len(grid[0]), 1.0 + 3.2 * len(grid)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(grid), len(grid[0]), sharex=True, sharey="row", squeeze=False)
-    for row, panel_row in zip(axes, grid, strict=True):
-        for axis, (heading, lines) in zip(row, panel_row, strict=True):
-            _panel(axis, heading, lines)
-        row[0].set_ylabel(y_label)
-    for axis in axes[-1]:
-        axis.set_xlabel(x_label)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-    figure.canvas.draw()
-    for row, panel_row in zip(axes, grid, strict=True):
-        for axis, (_, lines) in zip(row, panel_row, strict=True):
-            _label_ends(axis, lines, 72 / figure.dpi)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, bbox_inches="tight")
-
-
-def _panel(axis: "Axes", heading: str, lines: Mapping[str, Line]) -> None:
+def logarithmic(axis: "Axes", lines: Mapping[str, Line]) -> None:
+    """Both axes, with a tick at every x: for what was measured at the powers of two."""
     from matplotlib.ticker import EngFormatter, LogLocator
 
-    for line, (color, mark) in zip(lines.values(), STYLES, strict=False):
-        reach = [np.subtract(line.y, line.low), np.subtract(line.high, line.y)]
-        axis.errorbar(line.x, line.y, yerr=reach, color=color, marker=mark, markersize=5, linewidth=1.6, capsize=3)
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
     ticks = sorted({x for line in lines.values() for x in line.x})
     axis.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.yaxis.set_major_formatter(EngFormatter(sep=""))
-    axis.minorticks_off()
-    axis.grid(True, which="major", color="#dddddd", linewidth=0.6)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.set_title(heading, loc="left", fontsize=10)
 
 
-def _label_ends(axis: "Axes", lines: Mapping[str, Line], points: float) -> None:
-    """Names each line beside its last point; needs the final layout, in which it moves names that would overlap."""
+def linear(axis: "Axes", lines: Mapping[str, Line]) -> None:
+    """Both axes, x from 0: for what goes on in time."""
+    axis.set_xlim(left=0)
+
+
+def at_ends(axis: "Axes", lines: Mapping[str, Line], points: float) -> None:
+    """Names each line beside its last point, in the final layout, in which it moves names that would overlap. A pixel
+    is so many points of text.
+    """
     ends = [(line.x[-1], line.y[-1]) for line in lines.values()]
     heights = [axis.transData.transform(end)[1] * points for end in ends]
     for name, end, height, place, (color, _) in zip(lines, ends, heights, spread(heights, 11.0), STYLES, strict=False):
@@ -90,6 +61,56 @@ def _label_ends(axis: "Axes", lines: Mapping[str, Line], points: float) -> None:
             va="center",
             annotation_clip=False,
         )
+
+
+def in_corner(axis: "Axes", lines: Mapping[str, Line], points: float) -> None:
+    """Names the lines in a corner of the panel, where they end too close together."""
+    axis.legend(axis.containers, lines, loc="upper right", frameon=False, fontsize=9)
+
+
+def panels(
+    path: Path,
+    grid: Sequence[Sequence[tuple[str, Mapping[str, Line]]]],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    scales: Callable[["Axes", Mapping[str, Line]], None] = logarithmic,
+    names: Callable[["Axes", Mapping[str, Line], float], None] = at_ends,
+) -> None:
+    """Draws a grid of (heading, lines by name) and writes it as PNG: axes as `scales` lays them out, lines named as
+    `names` does it.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.0 + 4.6 * len(grid[0]), 1.0 + 3.2 * len(grid)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(grid), len(grid[0]), sharex=True, sharey="row", squeeze=False)
+    for row, panel_row in zip(axes, grid, strict=True):
+        for axis, (heading, lines) in zip(row, panel_row, strict=True):
+            _panel(axis, heading, lines)
+            scales(axis, lines)
+            axis.minorticks_off()
+        row[0].set_ylabel(y_label)
+    for axis in axes[-1]:
+        axis.set_xlabel(x_label)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    figure.canvas.draw()
+    for row, panel_row in zip(axes, grid, strict=True):
+        for axis, (_, lines) in zip(row, panel_row, strict=True):
+            names(axis, lines, 72 / figure.dpi)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+
+
+def _panel(axis: "Axes", heading: str, lines: Mapping[str, Line]) -> None:
+    for line, (color, mark) in zip(lines.values(), STYLES, strict=False):
+        reach = [np.subtract(line.y, line.low), np.subtract(line.high, line.y)]
+        axis.errorbar(line.x, line.y, yerr=reach, color=color, marker=mark, markersize=5, linewidth=1.6, capsize=3)
+    axis.grid(True, which="major", color="#dddddd", linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_title(heading, loc="left", fontsize=10)
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:

@@ -132,12 +132,9 @@ def test_a_perplexity_beyond_all_floats_is_infinite():
     assert perplexity(1e3) == math.inf and perplexity(2.0) == math.exp(2.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "model",
-    [
-        pytest.param(t5(12, 1, 2, 6, FeedForward(16, "relu", bias=False)), id="t5"),
-        pytest.param(marian(12, 1, 2, 16), id="marian", marks=pytest.mark.slow),
-    ],
+    "model", [t5(12, 1, 2, 6, FeedForward(16, "relu", bias=False)), marian(12, 1, 2, 16)], ids=["t5", "marian"]
 )
 def test_an_exported_run_translates_alike_elsewhere(data, tmp_path, torch, transformers, model):
     folder = tmp_path / "folder"
