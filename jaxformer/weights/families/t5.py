@@ -109,9 +109,6 @@ def t5_fields(config: EncoderDecoderConfig) -> dict[str, Any]:
         raise ValueError("attention must have heads of its own and relative positions")
     if not isinstance(feed_forward, FeedForward | Gated):
         raise ValueError(f"feed-forward layers must be alike in all layers, got {type(feed_forward).__name__}")
-    if (config.output_scale != 1) != config.tied_output:
-        # Before they had a word for it, they scaled exactly what is tied.
-        raise ValueError("the output must be scaled where it is tied, and only there")
     name, gated = ACTIVATION_NAMES[feed_forward.activation], isinstance(feed_forward, Gated)
     return {
         "architectures": ["T5ForConditionalGeneration"],
