@@ -66,6 +66,7 @@ def test_the_capital_of_france(smollm):
     assert text.startswith(" Paris")
 
 
+@pytest.mark.slow
 def test_a_chat_of_two_turns_remembers_the_first(smollm):
     """The cache is kept: only what is new is read the second time."""
     talk = Chat(smollm, GREEDY)
