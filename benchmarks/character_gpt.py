@@ -17,6 +17,7 @@ than this one; and a loss that another recipe would reach sooner.
     python -m benchmarks.character_gpt --data FILE
 """
 
+import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from benchmarks.picture import Line, in_corner, linear, panels
 from jaxformer.analysis.hardware import summary
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.decoders import gpt2
+from jaxformer.config.errors import UserError
 from jaxformer.config.model import Layers
 from jaxformer.config.text import Characters
 from jaxformer.config.text_data import Windows
@@ -235,6 +237,8 @@ def main(config: Config) -> dict[str, Any]:
     """Trains, prints the table, and writes JSON and picture; returns what the JSON holds."""
     if config.quick:
         config = replace(config, steps=20, turn=5, look=10, compiled=False)
+    if importlib.util.find_spec("torch") is None:
+        raise UserError("the race needs PyTorch, which is not installed; pip install torch")
     asked, environment = recipe(config), measure.environment()
     corpus = load_text(asked.data)
     task = CausalLmTask(asked, corpus, train_tokenizer(asked.tokenizer, [*corpus.train, *corpus.valid]))

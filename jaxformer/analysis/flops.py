@@ -10,7 +10,7 @@ Source: Chowdhery et al. 2022, appendix B, whose "model FLOPs" these are, writte
 from functools import singledispatch
 from typing import Any
 
-from jaxformer.config.blocks import Block, FeedForward, Gated, Groups, Latent, MultiHead
+from jaxformer.config.blocks import FeedForward, Gated, Latent, MultiHead, ungrouped
 from jaxformer.config.experts import MixtureOfExperts
 from jaxformer.config.model import (
     Bahdanau,
@@ -49,7 +49,7 @@ def _(config: TransformerConfig, vocabulary: int, source_length: float, target_l
 @forward_flops.register
 def _(config: EncoderDecoderConfig, vocabulary: int, source_length: float, target_length: float) -> Flops:
     S, T, D = source_length, target_length, config.width
-    encoder, decoder = _blocks(config.encoder), _blocks(config.decoder)
+    encoder, decoder = ungrouped(config.encoder), ungrouped(config.decoder)
     reads = [(block.attention, S, S) for block in encoder] + [(block.attention, T, T) for block in decoder]
     reads += [(block.cross, T, S) for block in decoder]
     per_source, per_target = (sum(feed_forward(block.feed_forward, D) for block in side) for side in (encoder, decoder))
@@ -80,7 +80,7 @@ def _(config: RnnConfig, vocabulary: int, source_length: float, target_length: f
 @forward_flops.register
 def _(config: DecoderConfig, vocabulary: int, source_length: float, target_length: float) -> Flops:
     T, D = target_length, config.width
-    blocks = _blocks(config.groups) + [config.groups[-1].blocks[-1]] * config.further
+    blocks = ungrouped(config.groups) + [config.groups[-1].blocks[-1]] * config.further
     joined = config.further * _product(2 * D, D) * T
     return {
         "attention projections": sum(projections(block.attention, D, T, T) for block in blocks) + joined,
@@ -92,7 +92,7 @@ def _(config: DecoderConfig, vocabulary: int, source_length: float, target_lengt
 
 @forward_flops.register
 def _(config: EncoderConfig, vocabulary: int, source_length: float, target_length: float) -> Flops:
-    S, D, blocks = source_length, config.width, _blocks(config.groups)
+    S, D, blocks = source_length, config.width, ungrouped(config.groups)
     return {
         "attention projections": sum(projections(block.attention, D, S, S) for block in blocks),
         "attention scores": sum(scores(block.attention, S, S) for block in blocks),
@@ -119,11 +119,6 @@ def training_flops_per_target_token(config: Any, vocabulary: int, source_length:
 def _product(inputs: int, outputs: int) -> int:
     """One vector times a matrix."""
     return 2 * inputs * outputs
-
-
-def _blocks(groups: Groups) -> list[Block]:
-    """Every layer of a stack."""
-    return [block for group in groups for block in group.blocks * group.times]
 
 
 @singledispatch

@@ -1,9 +1,12 @@
 """Models with a name: Transformers that translate, each beside its recurrent rivals; decoders; encoders."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jaxformer.config import decoders, encoder_decoders, encoders
+from jaxformer.config.blocks import Groups, ungrouped
 from jaxformer.config.errors import UserError
 from jaxformer.config.model import (
     Bahdanau,
@@ -64,21 +67,21 @@ def _transformer(config: TransformerConfig) -> Preset:
     return Preset(config, f"Transformer, {layers}, {config.heads} heads, feed-forward {config.feed_forward}")
 
 
+def _named(kind: str, config: Any, stacks: Sequence[Groups], name: str, vocabulary: int) -> Preset:
+    layers = "+".join(str(len(ungrouped(groups))) for groups in stacks)
+    return Preset(config, f"{kind}, {layers} layers of width {config.width}: {name}", vocabulary)
+
+
 def _encoder_decoder(config: EncoderDecoderConfig, name: str, vocabulary: int = 8000) -> Preset:
-    encoder, decoder = (
-        sum(len(group.blocks) * group.times for group in side) for side in (config.encoder, config.decoder)
-    )
-    return Preset(config, f"encoder-decoder, {encoder}+{decoder} layers of width {config.width}: {name}", vocabulary)
+    return _named("encoder-decoder", config, (config.encoder, config.decoder), name, vocabulary)
 
 
 def _decoder(config: DecoderConfig, name: str, vocabulary: int = 8000) -> Preset:
-    layers = sum(len(group.blocks) * group.times for group in config.groups)
-    return Preset(config, f"decoder, {layers} layers of width {config.width}: {name}", vocabulary)
+    return _named("decoder", config, (config.groups,), name, vocabulary)
 
 
 def _encoder(config: EncoderConfig, name: str, vocabulary: int = 30_522) -> Preset:
-    layers = sum(len(group.blocks) * group.times for group in config.groups)
-    return Preset(config, f"encoder, {layers} layers of width {config.width}: {name}", vocabulary)
+    return _named("encoder", config, (config.groups,), name, vocabulary)
 
 
 # Each width is the multiple of 8 (of 4 where none is near enough) that brings the parameters, embeddings left out,

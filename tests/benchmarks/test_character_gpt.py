@@ -1,5 +1,6 @@
 """Both sides of the race compute the same, and the clock tells who did what."""
 
+import json
 from dataclasses import replace
 
 import jax
@@ -10,6 +11,7 @@ from benchmarks import character_gpt as benchmark
 from benchmarks.character_gpt import Config, ours, race, recipe, results, table, theirs
 from benchmarks.measure import Disagreement
 from jaxformer.config.decoders import gpt2
+from jaxformer.config.errors import UserError
 from jaxformer.config.text_data import Windows
 from jaxformer.data.text import load_text
 from jaxformer.recipes.causal_lm import CausalLmTask
@@ -52,6 +54,21 @@ def test_the_table_tells_the_last_loss_and_the_time_of_a_step(raced):
     assert [row["name"] for row in found] == ["jaxformer", "PyTorch"]
     assert all(row["step_quartiles"][0] <= row["step_median"] <= row["step_quartiles"][1] for row in found)
     assert f"{found[0]['loss']:.3f}" in table(found) and table(found).count("\n") == 3
+
+
+def test_the_whole_race_is_written_down_and_drawn(config, tmp_path, torch):
+    document = benchmark.main(replace(config, quick=True, out=tmp_path))
+    (path,) = tmp_path.glob("*.json")
+    assert json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(document))
+    assert [row["step"] for row in document["results"]] == [20, 20] and "/" not in document["config"]["data"]
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_its_rival_there_is_no_race(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="the race needs PyTorch, which is not installed; pip install torch"):
+        benchmark.main(replace(config, out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_weights_are_noticed(config, task, torch):

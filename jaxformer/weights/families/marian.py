@@ -88,7 +88,7 @@ def marian_fields(config: EncoderDecoderConfig) -> dict[str, Any]:
     for side, blocks in sides.items():
         attention, feed_forward = blocks[0].attention, blocks[0].feed_forward
         if not isinstance(attention, MultiHead) or not isinstance(feed_forward, FeedForward):
-            raise ValueError("layers must be of plain attention and one hidden layer")
+            raise ValueError("layers must be of MultiHead and FeedForward")
         fields |= {
             f"{side}_layers": len(blocks),
             f"{side}_attention_heads": attention.heads,
