@@ -17,7 +17,7 @@ def test_scores_are_multiplied_by_something_positive(changes):
     with pytest.raises(ValueError, match=f"^{next(iter(changes))} must be positive, got "):
         MultiHead(4, 2, 3, **changes)
     if "scale" in changes:
-        with pytest.raises(ValueError, match="^scale must be positive, got "):
+        with pytest.raises(ValueError, match=r"^scale must be positive, got "):
             Latent(4, 2, 3, 5, 7, **changes)
 
 
@@ -35,5 +35,5 @@ def test_the_decoder_alone_looks_across():
 def test_experts_are_left_to_models_whose_training_balances_them(config, stack):
     (group,) = getattr(config, stack)
     block = replace(group.blocks[0], feed_forward=MixtureOfExperts(4, 2, 8))
-    with pytest.raises(ValueError, match="must have no MixtureOfExperts, for no job that trains it balances them$"):
+    with pytest.raises(ValueError, match=r"must have no MixtureOfExperts, for no job that trains it balances them$"):
         replace(config, **{stack: (replace(group, blocks=(block,)),)})

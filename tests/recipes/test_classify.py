@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,6 +192,10 @@ def test_a_run_that_began_with_weights_stands_by_itself(pretrained, data, tmp_pa
     assert run.config.init == pretrained and run.config.model == ENCODER
     assert run.tokenizer.fingerprint == init.tokenizer.fingerprint
     assert completed(run.config, load_labelled(str(data)), init) == run.config
+    other = replace(init, params=jax.tree.map(lambda leaf: leaf + 1, init.params))
+    message = f"{pretrained} has other weights than the run began with; give the same --init as then, and no --weights"
+    with pytest.raises(UserError, match=re.escape(message)):
+        completed(run.config, load_labelled(str(data)), other)
     assert command(["inspect", str(out), "--length", "8"]) == 0
     shown = capsys.readouterr().out
     assert "encoder/segments" in shown and "MFLOP per predicted example, rows of 8 tokens" in shown

@@ -152,3 +152,4 @@ def test_an_exported_run_translates_alike_elsewhere(data, tmp_path, torch, trans
     logits_BTV = ours.model.apply(ours.params, np.array([ids]), np.array([target]))
     np.testing.assert_allclose(logits_BTV, expected.numpy(), atol=1e-4)
     assert written == [*target, t.eos] and len(tokens) == 20
+    assert theirs.generation_config.bad_words_ids == [[t.pad], [t.bos]]
