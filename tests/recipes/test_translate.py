@@ -13,6 +13,7 @@ from jaxformer.config.blocks import FeedForward
 from jaxformer.config.choice import choose
 from jaxformer.config.encoder_decoders import marian, t5
 from jaxformer.config.errors import UserError
+from jaxformer.config.model import TransformerConfig
 from jaxformer.config.training import Adam, AdamW, Cosine, Noam, OptimizationConfig, Wsd
 from jaxformer.config.translate import SearchConfig, TranslateConfig, TranslationWatch
 from jaxformer.data.corpora import load_corpus
@@ -91,9 +92,13 @@ def test_two_do_not_train_in_one_folder(data, tmp_path, monkeypatch):
         (("model.position=Learned(length=5)", "search.length=3"), "6 (train batches), 6 (valid batches), 16 (batches"),
     ],
 )
-def test_learned_positions_that_do_not_reach_are_refused_before_anything_is_written(data, tmp_path, more, lengths):
+@pytest.mark.parametrize("form", [lambda model: model, TransformerConfig.written_out], ids=["short", "written out"])
+def test_learned_positions_that_do_not_reach_are_refused_before_anything_is_written(
+    data, tmp_path, more, lengths, form
+):
+    config = small(data, *more)
     with pytest.raises(UserError) as caught:
-        train(small(data, *more), tmp_path / "run")
+        train(replace(config, model=form(config.model)), tmp_path / "run")
     length = more[0].removesuffix(")").rpartition("=")[2]
     assert str(caught.value).startswith(
         "model.position must reach to the end of every sentence, padding included, got "

@@ -121,6 +121,7 @@ ENCODER_DECODERS: dict[str, tuple[str, EncoderDecoderConfig]] = {
         t5(D, 2, N, H, Gated(F, "gelu_tanh"), tied=False), relative=RelativeBuckets(8, 20), norm=RmsNorm(1e-6)
     )),
     "marian": ("marian", marian(D, 2, N, F, dropout=0.3)),
+    "marian with plain embeddings": ("marian", replace(marian(D, 2, N, F), embedding_scale=1.0)),
 }  # fmt: skip
 
 MODELS = DECODERS | ENCODERS | ENCODER_DECODERS
