@@ -55,10 +55,10 @@ def marian(width: int, layers: int, heads: int, hidden: int, dropout: float = 0.
     )
 
 
-T5_TINY = t5(128, 4, 4, 32, FeedForward(256, "relu", bias=False))
+T5_TINY = t5(128, 2, 4, 32, FeedForward(256, "relu", bias=False), dropout=0.05)
 T5_SMALL = t5(512, 6, 8, 64, FeedForward(2048, "relu", bias=False))
 T5_BASE = t5(768, 12, 12, 64, FeedForward(3072, "relu", bias=False))
 FLAN_T5_BASE = t5(768, 12, 12, 64, Gated(2048, "gelu_tanh"), tied=False)
 
-MARIAN_TINY = marian(128, 4, 4, 256)
+MARIAN_TINY = marian(128, 2, 4, 256, dropout=0.05)
 OPUS_MT = marian(512, 6, 8, 2048)

@@ -79,32 +79,38 @@ class Attention(nn.Module):
         if c.query_key_norm is not None:
             self.query_norm, self.key_norm = Norm(c.query_key_norm, "head"), Norm(c.query_key_norm, "head")
 
+    def queries(self, x_BTD: Array, positions: Array | None = None) -> Array:
+        """Queries [B, T, N, H] of a sequence whose tokens stand at `positions`."""
+        return self._ready_queries(project("btd,dnh->btnh", x_BTD, self.wq_DNH), positions)
+
     def rows(self, memory_BSD: Array, positions: Array | None = None) -> KeysValues:
         """Keys and values [B, S, K, H] of a sequence whose tokens stand at `positions`, to be read now or cached."""
-        c = self.config
         k_BSKH = project("bsd,dkh->bskh", memory_BSD, self.wk_DKH)
         v_BSKH = project("bsd,dkh->bskh", memory_BSD, self.wv_DKH)
-        if c.bias:
-            k_BSKH, v_BSKH = k_BSKH + self.bk_KH.astype(k_BSKH.dtype), v_BSKH + self.bv_KH.astype(v_BSKH.dtype)
-        if c.query_key_norm is not None:
-            k_BSKH = self.key_norm(k_BSKH)
-        return turned(k_BSKH, c.rotary, positions), v_BSKH
+        return self._ready_rows(k_BSKH, v_BSKH, positions)
 
-    def __call__(
-        self, x_BTD: Array, rows: KeysValues, where: Where = EVERYWHERE, positions: Array | None = None
-    ) -> tuple[Array, Any]:
-        """What each of x's vectors reads, [B, T, D], and the record that `attend` leaves.
+    def queries_and_rows(self, x_BTD: Array, positions: Array | None = None) -> tuple[Array, KeysValues]:
+        """Both of one sequence, where that pays by a single product: small ones keep few cores busy.
 
-        `positions` are what queries turn by; as a rule those of `where`, but in packed rows they restart.
+        For it the weights are copied side by side, which is little beside the product only where there are many
+        tokens. They are joined head by head, so that heads on several devices stay where they are.
         """
+        c, (B, T, D) = self.config, x_BTD.shape
+        weights = (self.wq_DNH, self.wk_DKH, self.wv_DKH)
+        if B * T < D or not all(isinstance(w, Array) for w in weights):
+            return self.queries(x_BTD, positions), self.rows(x_BTD, positions)
+        of_head = [w.reshape(D, c.kv_heads, -1, c.head_width) for w in weights]
+        y_BTKGH = project("btd,dkgh->btkgh", x_BTD, jnp.concatenate(of_head, axis=2))
+        G = c.heads // c.kv_heads
+        q_BTKGH, k_BTK1H, v_BTK1H = jnp.split(y_BTKGH, [G, G + 1], axis=3)
+        q_BTNH = self._ready_queries(q_BTKGH.reshape(B, T, c.heads, c.head_width), positions)
+        return q_BTNH, self._ready_rows(k_BTK1H[:, :, :, 0], v_BTK1H[:, :, :, 0], positions)
+
+    def read(self, x_BTD: Array, q_BTNH: Array, rows: KeysValues, where: Where = EVERYWHERE) -> tuple[Array, Any]:
+        """What each of x's vectors reads with its queries, [B, T, D], and the record that `attend` leaves."""
         c = self.config
-        q_BTNH = project("btd,dnh->btnh", x_BTD, self.wq_DNH)
-        if c.bias:
-            q_BTNH = q_BTNH + self.bq_NH.astype(q_BTNH.dtype)
-        if c.query_key_norm is not None:
-            q_BTNH = self.query_norm(q_BTNH)
         o_BTNH, record = self.attend(
-            turned(q_BTNH, c.rotary, positions),
+            q_BTNH,
             *rows,
             mask=windowed(where.mask, c.window),
             bias=where.bias,
@@ -118,6 +124,31 @@ class Attention(nn.Module):
             o_BTNH = o_BTNH * jax.nn.sigmoid(project("btd,dnh->btnh", x_BTD, self.wg_DNH))
         o_BTD = project("btnh,nhd->btd", o_BTNH, self.wo_NHD)
         return (o_BTD + self.bo_D.astype(o_BTD.dtype) if c.biased_output else o_BTD), record
+
+    def __call__(
+        self, x_BTD: Array, rows: KeysValues, where: Where = EVERYWHERE, positions: Array | None = None
+    ) -> tuple[Array, Any]:
+        """`read` with the queries of x.
+
+        `positions` are what queries turn by; as a rule those of `where`, but in packed rows they restart.
+        """
+        return self.read(x_BTD, self.queries(x_BTD, positions), rows, where)
+
+    def _ready_queries(self, q_BTNH: Array, positions: Array | None) -> Array:
+        """With bias, norm and turn."""
+        if self.config.bias:
+            q_BTNH = q_BTNH + self.bq_NH.astype(q_BTNH.dtype)
+        if self.config.query_key_norm is not None:
+            q_BTNH = self.query_norm(q_BTNH)
+        return turned(q_BTNH, self.config.rotary, positions)
+
+    def _ready_rows(self, k_BSKH: Array, v_BSKH: Array, positions: Array | None) -> KeysValues:
+        """With biases, and the keys with norm and turn."""
+        if self.config.bias:
+            k_BSKH, v_BSKH = k_BSKH + self.bk_KH.astype(k_BSKH.dtype), v_BSKH + self.bv_KH.astype(v_BSKH.dtype)
+        if self.config.query_key_norm is not None:
+            k_BSKH = self.key_norm(k_BSKH)
+        return turned(k_BSKH, self.config.rotary, positions), v_BSKH
 
 
 def turned(x_BTNH: Array, rotary: Rotary | None, positions: Array | None) -> Array:

@@ -158,11 +158,11 @@ class Block(nn.Module):
         """x after this layer. The tokens of x are read together with those that a cache holds, and added to it."""
 
         def read_own(h_BTD: Array) -> tuple[Array, Any]:
-            rows, where, own = self.attention.rows(h_BTD, context.positions), context.own, None
+            (queries, rows), where, own = self.attention.queries_and_rows(h_BTD, context.positions), context.own, None
             if cache is not None and context.chunk is not None:
                 rows, keys, own = cache.own.extend(rows, context.chunk)
                 where = where._replace(keys=keys)
-            y_BTD, record = self.attention(h_BTD, rows, where, context.positions)
+            y_BTD, record = self.attention.read(h_BTD, queries, rows, where)
             return y_BTD, (own, record)
 
         def think(h_BTD: Array) -> tuple[Array, Any]:

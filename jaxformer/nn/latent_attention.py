@@ -12,6 +12,9 @@ from jaxformer.nn.norm import Norm
 from jaxformer.nn.weight import weight
 from jaxformer.ops.linear import project
 
+LatentQueries = tuple[Array, Array]
+"""The part of each query that does not turn [B, T, N, H], and the one that does [B, T, N, R]."""
+
 LatentRows = tuple[Array, Array]
 """The latent vectors [B, S, C] and the turned keys that all heads share [B, S, R]."""
 
@@ -51,14 +54,23 @@ class LatentAttention(nn.Module):
         k_BSR = project("bsd,dr->bsr", memory_BSD, self.wkr_DR)
         return c_BSC, turned(k_BSR[:, :, None], self.config.rotary, positions)[:, :, 0]
 
+    def queries_and_rows(self, x_BTD: Array, positions: Array | None = None) -> tuple[LatentQueries, LatentRows]:
+        """Both of one sequence."""
+        return self.queries(x_BTD, positions), self.rows(x_BTD, positions)
+
+    def read(
+        self, x_BTD: Array, queries: LatentQueries, rows: LatentRows, where: Where = EVERYWHERE
+    ) -> tuple[Array, Any]:
+        """What each of x's vectors reads, [B, T, D], and the record that `attend` leaves; as in `Attention`."""
+        form = self.absorbed if self._absorbing_is_less(x_BTD.shape[1], rows[0].shape[1]) else self.decompressed
+        o_BTNW, record = form(*queries, rows, where)
+        return project("btnh,nhd->btd", o_BTNW, self.wo_NWD), record
+
     def __call__(
         self, x_BTD: Array, rows: LatentRows, where: Where = EVERYWHERE, positions: Array | None = None
     ) -> tuple[Array, Any]:
-        """What each of x's vectors reads, [B, T, D], and the record that `attend` leaves; as in `Attention`."""
-        q_BTNH, q_BTNR = self._queries(x_BTD, positions)
-        read = self.absorbed if self._absorbing_is_less(x_BTD.shape[1], rows[0].shape[1]) else self.decompressed
-        o_BTNW, record = read(q_BTNH, q_BTNR, rows, where)
-        return project("btnh,nhd->btd", o_BTNW, self.wo_NWD), record
+        """`read` with the queries of x."""
+        return self.read(x_BTD, self.queries(x_BTD, positions), rows, where)
 
     def decompressed(self, q_BTNH: Array, q_BTNR: Array, rows: LatentRows, where: Where) -> tuple[Array, Any]:
         """Every head's own keys and values, made and read: [B, T, N, W]."""
@@ -81,7 +93,7 @@ class LatentAttention(nn.Module):
         places = {"query_positions": where.queries, "key_positions": where.keys}
         return self.attend(q, k, v, mask=where.mask, bias=where.bias, scale=self.config.score_scale, **places)
 
-    def _queries(self, x_BTD: Array, positions: Array | None) -> tuple[Array, Array]:
+    def queries(self, x_BTD: Array, positions: Array | None = None) -> LatentQueries:
         """The part of each query that does not turn [B, T, N, H], and the one that does [B, T, N, R]."""
         if self.config.query_width is not None:
             x_BTD = self.query_norm(project("btd,dq->btq", x_BTD, self.wqa_DQ))

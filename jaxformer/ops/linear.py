@@ -51,8 +51,27 @@ def _product(equation: str, x: Array, w: Array) -> Array:
         # It knows all other equations, and says what is wrong with shapes that do not fit.
         return jnp.einsum(equation, x, w, preferred_element_type=jnp.float32)
     w_IO = w.reshape(math.prod(w.shape[:summed]), -1)
+    w_IO = w_IO if w_IO.shape[0] <= w_IO.shape[1] else _turned_gradient(w_IO)
     y_NO = jnp.matmul(x.reshape(-1, w_IO.shape[0]), w_IO, preferred_element_type=jnp.float32)
     return y_NO.reshape(*x.shape[: x.ndim - summed], *w.shape[summed:])
+
+
+@jax.custom_jvp
+def _turned_gradient(w_IO: Array) -> Array:
+    """The matrix itself, whose gradient is computed as the transpose of gᵀ x and not as xᵀ g.
+
+    They are equal, but XLA's product for CPUs takes half the time where the result is wide and not tall; the barrier
+    keeps it from turning the one into the other.
+    """
+    return w_IO
+
+
+@_turned_gradient.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    def turned(t_IO: Array) -> Array:
+        return jax.lax.optimization_barrier(t_IO.T).T
+
+    return primals[0], jax.lax.platform_dependent(tangents[0], cpu=turned, default=lambda t_IO: t_IO)
 
 
 def _update(equation: str, x: Array, w: LowRank) -> Array:

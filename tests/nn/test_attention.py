@@ -1,15 +1,18 @@
 """The attention module: shared key/value heads, biases left out, and the record of what was read."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
-from jaxformer.config.blocks import MultiHead
+from jaxformer.config.blocks import MultiHead, RmsNorm
+from jaxformer.config.positions import Rotary
 from jaxformer.nn.attention import Attention, Where, unrecorded
 from jaxformer.ops.attention import attention_with_weights
 from jaxformer.ops.attention.masks import Prefix
-from tests.parity.compare import assert_close, normal, random_like
+from tests.parity.compare import assert_all_close, assert_close, normal, random_like
 
 B, T, S, N, K, H, D = 3, 7, 11, 6, 2, 5, 13
 LENGTHS = np.array([S, 2, 5])
@@ -49,3 +52,29 @@ def test_the_record_is_what_attend_leaves():
     (o_BTD, weights_BNTS), _ = applied(config, attention_with_weights)
     np.testing.assert_allclose(weights_BNTS.sum(-1), np.ones((B, N, T)), rtol=1e-6)
     assert_close(o_BTD, applied(config)[0][0], 1e-6)
+
+
+@pytest.mark.parametrize("kv_heads", [N, K, 1])
+def test_queries_keys_and_values_of_many_tokens_are_those_of_each_alone(kv_heads):
+    """One product of joined weights, with biases, norms and turns; of fewer tokens than the width, three products."""
+    module = Attention(MultiHead(N, kv_heads, H + 1, rotary=Rotary(), query_key_norm=RmsNorm()), D)
+    positions = np.arange(S)
+
+    def each(module, x_BTD):
+        return module.queries(x_BTD, positions), module.rows(x_BTD, positions)
+
+    def joined(module, x_BTD):
+        return module.queries_and_rows(x_BTD, positions)
+
+    def through(module, x_BTD):
+        return module(x_BTD, module.rows(x_BTD))
+
+    params = random_like(nn.meta.unbox(module.init(jax.random.key(0), MEMORY_BSD, method=through)), seed=2)
+    found, expected = (jax.jit(partial(module.apply, method=how))(params, MEMORY_BSD) for how in (joined, each))
+    assert_all_close(found, expected, 1e-6)
+
+    def products(tokens):
+        jaxpr = jax.make_jaxpr(partial(module.apply, method=joined))(params, tokens)
+        return str(jaxpr).count("dot_general")
+
+    assert products(MEMORY_BSD) == 1 and products(MEMORY_BSD[:1]) == 3

@@ -11,6 +11,7 @@ import pytest
 
 from jaxformer.ops.attention import attention, attention_with_weights
 from jaxformer.ops.attention.additive import additive_weights
+from jaxformer.ops.attention.formula import masked_softmax, read
 from jaxformer.ops.attention.masks import Causal, Mask, Prefix
 from tests.parity.compare import assert_all_close, assert_close, normal
 
@@ -126,6 +127,24 @@ def test_half_precision_sums_and_softmax_run_in_float32():
     assert o_BTNH.dtype == jnp.bfloat16 and weights_BNTS.dtype == jnp.float32
     assert_close(weights_BNTS, expected_weights, 1e-6)
     assert_close(o_BTNH, expected_o, 2.0**-7)
+
+
+def test_the_rule_for_what_is_read_is_that_of_its_formula():
+    """Forwards and backwards, with a sink and without, also where a query may read nothing."""
+    scores_TS, v_SH, sink, mask_TS = normal(0, T, S), normal(1, S, H), normal(2), allowed_at_random(least=0)[0]
+    mask_TS[3] = False
+
+    def formula(scores_TS, v_SH, sink):
+        weights_TS = masked_softmax(scores_TS, mask_TS, sink)
+        return weights_TS @ v_SH, weights_TS
+
+    for operands in ((scores_TS, v_SH, sink), (scores_TS, v_SH, None)):
+        moved = [None if x is None else normal(3 + i, *np.shape(x)) for i, x in enumerate(operands)]
+        found = jax.jvp(lambda s, v, sink: read(s, v, mask_TS, sink), operands, moved)
+        assert_all_close(found, jax.jvp(formula, operands, moved), 2e-6)
+        weighing = normal(7, T, H), normal(8, T, S)
+        pulled = jax.vjp(lambda s, v, sink: read(s, v, mask_TS, sink), *operands)[1](weighing)
+        assert_all_close(pulled, jax.vjp(formula, *operands)[1](weighing), 2e-6)
 
 
 def test_queries_stand_where_they_are_said_to():

@@ -1,6 +1,7 @@
 """Scaled dot-product attention as published: one head of one sequence. Every faster form is tested against this one."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +19,11 @@ def scores(
     that multiplies by another `scale` says so. `softcap` c bends scores s to c · tanh(s / c) (Gemma Team 2024), then
     `bias_TS` is added. Source: Vaswani et al. 2017, eq. 1 and §3.2.1.
     """
-    scores_TS = jnp.einsum("th,sh->ts", q_TH, k_SH, preferred_element_type=jnp.float32)
-    scores_TS = scores_TS / math.sqrt(q_TH.shape[-1]) if scale is None else scores_TS * scale
+    scale = 1 / math.sqrt(q_TH.shape[-1]) if scale is None else scale
+    # There are fewer queries than scores, but shorter numbers than float32 would be rounded by it.
+    first = q_TH.dtype == jnp.float32
+    scores_TS = jnp.einsum("th,sh->ts", q_TH * scale if first else q_TH, k_SH, preferred_element_type=jnp.float32)
+    scores_TS = scores_TS if first else scores_TS * scale
     scores_TS = capped(scores_TS, softcap)
     return scores_TS if bias_TS is None else scores_TS + bias_TS
 
@@ -44,6 +48,38 @@ def masked_softmax(scores_TS: Array, mask_TS: Array | None = None, sink: Array |
     return weights_TS / jnp.where(total_T1 == 0, 1.0, total_T1)
 
 
+@jax.custom_jvp
+def read(scores_TS: Array, v_SH: Array, mask_TS: Array | None = None, sink: Array | None = None) -> tuple[Array, Array]:
+    """What queries with these scores read: weights times values, o_TH [T, H] in v's dtype, and the weights themselves,
+    float32 [T, S].
+    """
+    weights_TS = masked_softmax(scores_TS, mask_TS, sink)
+    return _weighted(weights_TS, v_SH).astype(v_SH.dtype), weights_TS
+
+
+@read.defjvp
+def _(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """With weights P, scores S and o = P v: do = (P ∘ dS) v - sum(P ∘ dS) o + P dv.
+
+    It is the softmax's rule with the sum taken after the product with v instead of before, so that its transpose sums
+    do ∘ o over a head's width and not dP ∘ P over all keys (Dao et al. 2022, appendix B.2).
+    """
+    scores_TS, v_SH, mask_TS, sink = primals
+    dscores_TS, dv_SH, _, dsink = tangents
+    o_TH, weights_TS = read(scores_TS, v_SH, mask_TS, sink)
+    moved_TS = weights_TS * dscores_TS
+    common_T1 = jnp.sum(moved_TS, axis=-1, keepdims=True)
+    if sink is not None:
+        common_T1 = common_T1 + (1 - jnp.sum(weights_TS, axis=-1, keepdims=True)) * dsink
+    do_TH = _weighted(moved_TS, v_SH) - common_T1 * o_TH + _weighted(weights_TS, dv_SH)
+    return (o_TH, weights_TS), (do_TH.astype(v_SH.dtype), moved_TS - common_T1 * weights_TS)
+
+
+def _weighted(weights_TS: Array, v_SH: Array) -> Array:
+    """weights times v, float32: the weights are rounded to v's dtype, the sum is not."""
+    return jnp.einsum("ts,sh->th", weights_TS.astype(v_SH.dtype), v_SH, preferred_element_type=jnp.float32)
+
+
 def attend(
     q_TH: Array,
     k_SH: Array,
@@ -61,9 +97,7 @@ def attend(
     in v's dtype and the weights float32 [T, S]; what a caller does not use is never computed under jit. A query that
     may read nothing returns zeros. Source: Vaswani et al. 2017, eq. 1; the rest as in `scores` and `masked_softmax`.
     """
-    weights_TS = masked_softmax(scores(q_TH, k_SH, bias_TS, scale=scale, softcap=softcap), mask_TS, sink)
-    o_TH = jnp.einsum("ts,sh->th", weights_TS.astype(v_SH.dtype), v_SH, preferred_element_type=jnp.float32)
-    return o_TH.astype(v_SH.dtype), weights_TS
+    return read(scores(q_TH, k_SH, bias_TS, scale=scale, softcap=softcap), v_SH, mask_TS, sink)
 
 
 def grouped(
