@@ -139,7 +139,7 @@ def test_the_rule_for_what_is_read_is_that_of_its_formula():
         return weights_TS @ v_SH, weights_TS
 
     for operands in ((scores_TS, v_SH, sink), (scores_TS, v_SH, None)):
-        moved = [None if x is None else normal(3 + i, *np.shape(x)) for i, x in enumerate(operands)]
+        moved = tuple(None if x is None else normal(3 + i, *np.shape(x)) for i, x in enumerate(operands))
         found = jax.jvp(lambda s, v, sink: read(s, v, mask_TS, sink), operands, moved)
         assert_all_close(found, jax.jvp(formula, operands, moved), 2e-6)
         weighing = normal(7, T, H), normal(8, T, S)
