@@ -11,8 +11,10 @@ import pytest
 
 from jaxformer.ops.attention import attention, attention_with_weights
 from jaxformer.ops.attention.additive import additive_weights
+from jaxformer.ops.attention.biases import Slopes
+from jaxformer.ops.attention.chunked import CHUNK, chunked
 from jaxformer.ops.attention.formula import masked_softmax, read
-from jaxformer.ops.attention.masks import Causal, Mask, Prefix
+from jaxformer.ops.attention.masks import Causal, Mask, Prefix, Segments, Window
 from tests.parity.compare import assert_all_close, assert_close, normal
 
 B, T, S, H = 3, 7, 11, 5
@@ -168,3 +170,66 @@ def test_additive_weights_are_those_of_the_definition():
     weights = partial(jax.jit(additive_weights), query_A, keys_SA)
     assert_close(weights(v_A, mask_S), expected_S, 1e-6)
     assert np.all(np.asarray(weights(1e6 * v_A, mask_S))[~mask_S] == 0)
+
+
+LONG, KEYS = 2 * CHUNK + 45, 2 * CHUNK + 31
+
+
+def masks():
+    """By what they are: of one shape for all, different for each sequence, and none."""
+    ids_BT = np.sort(np.random.default_rng(5).integers(0, 4, (2, LONG)))
+    return {
+        "causal": Causal(),
+        "window": Causal() & Window(70),
+        "either side": Window(300),
+        "prefix": (Causal() | Prefix(np.array([3, 400]))) & ~Prefix(np.array([1, 0])),
+        "segments": Causal() & Segments(ids_BT, ids_BT[:, :KEYS]),
+        "nothing for some": Prefix(np.array([0, 50])) & Causal(),
+        "all": None,
+    }
+
+
+@pytest.mark.parametrize("name", masks())
+def test_chunk_by_chunk_reads_the_same_with_the_same_gradients(name):
+    """With shared heads, a bias with gradients, sinks, a soft-cap, and chunks that are not full."""
+    mask, slopes, sinks = masks()[name], np.float32([0.5, 0.01, 0.0, 0.2]), normal(4, 4)
+    q, k, v = normal(0, 2, LONG, 4, H), normal(1, 2, KEYS, 2, H), normal(2, 2, KEYS, 2, H)
+    weighing = normal(3, 2, LONG, 4, H)
+
+    def weighed(attention, q, k, v, slopes, sinks):
+        o_BTNH = attention(q, k, v, mask=mask, bias=Slopes(slopes), sinks_N=sinks, scale=0.7, softcap=3.0)
+        return (o_BTNH * weighing).sum(), o_BTNH
+
+    def whole(*args, **where):
+        return attention_with_weights(*args, **where)[0]
+
+    def of(attention):
+        values = jax.jit(jax.value_and_grad(partial(weighed, attention), argnums=(0, 1, 2, 3, 4), has_aux=True))
+        (_, o_BTNH), gradients = values(q, k, v, slopes, sinks)
+        return o_BTNH, *gradients
+
+    assert_all_close(of(chunked), of(whole), 1e-5)
+
+
+def test_long_sequences_are_read_chunk_by_chunk_and_no_array_holds_all_scores(monkeypatch):
+    """On one CPU device; several divide the heads instead."""
+    q, k, v = normal(0, 1, LONG, 2, H), normal(1, 1, KEYS, 2, H), normal(2, 1, KEYS, 2, H)
+
+    def holds_all_scores():
+        gradient = jax.jit(jax.grad(lambda q: attention(q, k, v, mask=Causal()).sum()))
+        return f"{LONG},{KEYS}]" in gradient.lower(q).compile().as_text().replace(" ", "")
+
+    assert holds_all_scores()
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert not holds_all_scores()
+
+
+def test_a_mask_reaches_all_that_may_be_read():
+    rng = np.random.default_rng(0)
+    for mask in (Causal(), Window(4), Causal() & Window(4), Causal() | Prefix(5), ~Causal(), Window(3) & ~Window(2)):
+        for _ in range(20):
+            start = int(rng.integers(0, 12))
+            stop = start + int(rng.integers(1, 6))
+            first, last = mask.reach(start, stop, 9)
+            read = np.asarray(mask.table(jnp.arange(start, stop), jnp.arange(9))).any(0)
+            assert 0 <= first <= last <= 9 and not read[:first].any() and not read[last:].any()

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 
 from jaxformer.ops.linear import capped
 
@@ -48,13 +49,17 @@ def masked_softmax(scores_TS: Array, mask_TS: Array | None = None, sink: Array |
     return weights_TS / jnp.where(total_T1 == 0, 1.0, total_T1)
 
 
+READ = "read"
+"""What a policy of `jax.checkpoint` calls the result of `read`."""
+
+
 @jax.custom_jvp
 def read(scores_TS: Array, v_SH: Array, mask_TS: Array | None = None, sink: Array | None = None) -> tuple[Array, Array]:
     """What queries with these scores read: weights times values, o_TH [T, H] in v's dtype, and the weights themselves,
     float32 [T, S].
     """
     weights_TS = masked_softmax(scores_TS, mask_TS, sink)
-    return _weighted(weights_TS, v_SH).astype(v_SH.dtype), weights_TS
+    return checkpoint_name(_weighted(weights_TS, v_SH).astype(v_SH.dtype), READ), weights_TS
 
 
 @read.defjvp

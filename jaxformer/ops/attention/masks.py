@@ -30,6 +30,12 @@ class Mask:
     def __invert__(self) -> "Mask":
         return Not(self)
 
+    def reach(self, start: int, stop: int, keys: int) -> tuple[int, int]:
+        """Bounds first, last of what queries at start … stop-1 may read of so many keys: none of the others, whatever
+        the mask's arrays hold.
+        """
+        return 0, keys
+
     def table(self, query_positions_T: Array, key_positions_S: Array) -> Array:
         """The whole table [T, S] of the predicate, for the formula that needs it."""
         table_TS = self(query_positions_T[:, None], key_positions_S[None, :])
@@ -63,6 +69,9 @@ class Causal(Mask):
     def __call__(self, t, s):
         return s <= t
 
+    def reach(self, start, stop, keys):
+        return 0, min(stop, keys)
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -79,6 +88,9 @@ class Window(Mask):
 
     def __call__(self, t, s):
         return jnp.abs(t - s) < self.size
+
+    def reach(self, start, stop, keys):
+        return max(0, min(start - self.size + 1, keys)), min(stop + self.size - 1, keys)
 
 
 @jax.tree_util.register_dataclass
@@ -133,6 +145,10 @@ class And(Mask):
     def __call__(self, t, s):
         return self.left(t, s) & self.right(t, s)
 
+    def reach(self, start, stop, keys):
+        (a, b), (c, d) = self.left.reach(start, stop, keys), self.right.reach(start, stop, keys)
+        return max(a, c), max(max(a, c), min(b, d))
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -144,6 +160,10 @@ class Or(Mask):
 
     def __call__(self, t, s):
         return self.left(t, s) | self.right(t, s)
+
+    def reach(self, start, stop, keys):
+        (a, b), (c, d) = self.left.reach(start, stop, keys), self.right.reach(start, stop, keys)
+        return min(a, c), max(b, d)
 
 
 @jax.tree_util.register_dataclass

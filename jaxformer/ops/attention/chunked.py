@@ -1,0 +1,93 @@
+"""The formula, one head and one chunk of queries at a time.
+
+The scores of a chunk stay in a processor's cache, keys that its queries may not read are left out, and the gradient
+computes the scores anew instead of keeping them; what is kept for it is what was read. Source: Dao et al. 2022, §3.1,
+with chunks of queries alone.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxformer.ops.attention.biases import Bias
+from jaxformer.ops.attention.formula import READ, attend
+from jaxformer.ops.attention.masks import Mask
+
+CHUNK = 256
+"""Queries at a time."""
+
+
+def chunked(
+    q_BTNH: Array,
+    k_BSKH: Array,
+    v_BSKH: Array,
+    mask: Mask | None = None,
+    bias: Bias | None = None,
+    sinks_N: Array | None = None,
+    *,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> Array:
+    """What every query reads, [B, T, N, W], as in `attention`; queries and keys stand at 0, 1, 2, …"""
+    (B, T, N, H), K = q_BTNH.shape, k_BSKH.shape[2]
+    if N % K:
+        raise ValueError(f"query heads must be a multiple of key/value heads, got {N} and {K}")
+    q_BKGTH = jnp.moveaxis(q_BTNH.reshape(B, T, K, N // K, H), 1, 3)
+    k_BKSH, v_BKSH = jnp.swapaxes(k_BSKH, 1, 2), jnp.swapaxes(v_BSKH, 1, 2)
+    bias_KG, sinks_KG = jax.tree.map(lambda x: x.reshape(K, N // K, *x.shape[1:]), (bias, sinks_N))
+    head = partial(_head, scale=scale, softcap=softcap)
+
+    def sequence(q_KGTH: Array, k_KSH: Array, v_KSH: Array, mask: Mask | None) -> Array:
+        def library(each: Any) -> Array:
+            q_GTH, k_SH, v_SH, bias_G, sinks_G = each
+            return jax.lax.map(lambda reader: head(reader[0], k_SH, v_SH, mask, *reader[1:]), (q_GTH, bias_G, sinks_G))
+
+        return jax.lax.map(library, (q_KGTH, k_KSH, v_KSH, bias_KG, sinks_KG))
+
+    axes = None if mask is None else mask.batch_axes()
+
+    def each_sequence(each: Any) -> Array:
+        q_KGTH, k_KSH, v_KSH, b = each
+
+        def own(axis: int | None, leaf: Any) -> Any:
+            return leaf if axis is None else jnp.asarray(leaf)[b]
+
+        return sequence(q_KGTH, k_KSH, v_KSH, jax.tree.map(own, axes, mask, is_leaf=lambda axis: axis is None))
+
+    o_BKGTW = jax.lax.map(each_sequence, (q_BKGTH, k_BKSH, v_BKSH, jnp.arange(B)))
+    return jnp.moveaxis(o_BKGTW, 3, 1).reshape(B, T, N, -1)
+
+
+def _head(
+    q_TH: Array,
+    k_SH: Array,
+    v_SH: Array,
+    mask: Mask | None,
+    bias: Bias | None,
+    sink: Array | None,
+    *,
+    scale: float | None,
+    softcap: float | None,
+) -> Array:
+    """One head of one sequence, chunk after chunk."""
+    T, S = q_TH.shape[0], k_SH.shape[0]
+
+    def chunk(start: int, stop: int) -> Array:
+        first, last = (0, S) if mask is None else mask.reach(start, stop, S)
+        t_T, s_S = jnp.arange(start, stop), jnp.arange(first, last)
+
+        @partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names(READ))
+        def read(q_TH: Array, k_SH: Array, v_SH: Array, mask: Mask | None, bias: Bias | None, sink: Any) -> Array:
+            mask_TS = None if mask is None else mask.table(t_T, s_S)
+            bias_TS = None if bias is None else bias(t_T[:, None], s_S[None, :])
+            part = slice(first, last)
+            return attend(
+                q_TH[start:stop], k_SH[part], v_SH[part], mask_TS, bias_TS, sink, scale=scale, softcap=softcap
+            )[0]
+
+        return read(q_TH, k_SH, v_SH, mask, bias, sink)
+
+    return jnp.concatenate([chunk(start, min(start + CHUNK, T)) for start in range(0, T, CHUNK)])
