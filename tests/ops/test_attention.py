@@ -213,7 +213,7 @@ def test_chunk_by_chunk_reads_the_same_with_the_same_gradients(name):
 
 def test_long_sequences_are_read_chunk_by_chunk_and_no_array_holds_all_scores(monkeypatch):
     """On one CPU device; several divide the heads instead."""
-    q, k, v = normal(0, 1, LONG, 2, H), normal(1, 1, KEYS, 2, H), normal(2, 1, KEYS, 2, H)
+    q, k, v = normal(0, 1, LONG, 4, H), normal(1, 1, KEYS, 2, H), normal(2, 1, KEYS, 2, H)
 
     def holds_all_scores():
         gradient = jax.jit(jax.grad(lambda q: attention(q, k, v, mask=Causal()).sum()))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxformer.ops.attention.biases import Bias
-from jaxformer.ops.attention.chunked import CHUNK, chunked
+from jaxformer.ops.attention.chunked import chunked
 from jaxformer.ops.attention.formula import grouped
 from jaxformer.ops.attention.masks import Mask
 
@@ -69,7 +69,7 @@ def attention(
     On one CPU device, long sequences that stand at 0, 1, 2, … are read chunk by chunk (`chunked`), with the same result
     up to rounding.
     """
-    if query_positions is None and key_positions is None and _chunks_pay(q_BTNH.shape[1], k_BSKH.shape[1]):
+    if query_positions is None and key_positions is None and _chunks_pay(q_BTNH, k_BSKH):
         return chunked(q_BTNH, k_BSKH, v_BSKH, mask, bias, sinks_N, scale=scale, softcap=softcap)
     return attention_with_weights(
         q_BTNH,
@@ -85,9 +85,12 @@ def attention(
     )[0]
 
 
-def _chunks_pay(queries: int, keys: int) -> bool:
-    """Whether taking a head and a chunk at a time is faster: where all scores exceed a processor's cache.
+def _chunks_pay(q_BTNH: Array, k_BSKH: Array) -> bool:
+    """Whether taking a head and a chunk at a time is faster: where the scores together exceed a processor's cache, and
+    those of one head are worth a turn of a loop.
 
     Several devices divide sequences and heads among them, which a loop over both would undo.
     """
-    return min(queries, keys) > CHUNK and jax.default_backend() == "cpu" and jax.device_count() == 1
+    (B, T, N, _), S = q_BTNH.shape, k_BSKH.shape[1]
+    large = B * N * T * S >= 2**20 and min(T, S) >= 128
+    return large and jax.default_backend() == "cpu" and jax.device_count() == 1
