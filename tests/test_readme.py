@@ -71,9 +71,9 @@ def test_a_pretrained_model_is_used_as_shown(monkeypatch, capsys):
 
 def test_the_formula_is_the_one_of_the_library():
     q_TH, k_SH, v_SH = normal(0, 5, 7), normal(1, 11, 7), normal(2, 11, 3)
-    shown = executed(FORMULA, {"math": math, "jnp": jnp, "q_TH": q_TH, "k_SH": k_SH})
+    shown = executed(FORMULA, {"math": math, "jax": jax, "q_TH": q_TH, "k_SH": k_SH, "v_SH": v_SH})
     o_BTNH = attention(q_TH[None, :, None], k_SH[None, :, None], np.pad(v_SH, [(0, 0), (0, 4)])[None, :, None])
-    assert_close(o_BTNH[0, :, 0, :3], jax.nn.softmax(shown.scores_TS) @ v_SH)
+    assert_close(o_BTNH[0, :, 0, :3], shown.o_TH)
 
 
 def test_the_architecture_is_added_as_shown():
