@@ -144,7 +144,7 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
 
 TUNABLES = "GLIBC_TUNABLES"
 KEEP_MEMORY = ("glibc.malloc.hugetlb=1", "glibc.malloc.mmap_max=0", f"glibc.malloc.trim_threshold={2**33}")
-"""Large pages; no memory of its own for a large array, which would go back with it; 8 GiB may lie free."""
+"""Large pages; large arrays from the common heap, not from a mapping that goes with them; 8 GiB may lie free."""
 
 
 def _keep_memory() -> None:

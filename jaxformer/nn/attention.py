@@ -93,11 +93,13 @@ class Attention(nn.Module):
         """Both of one sequence, where that pays by a single product: small ones keep few cores busy.
 
         For it the weights are copied side by side, which is little beside the product only where there are many
-        tokens. They are joined head by head, so that heads on several devices stay where they are.
+        tokens. They are joined head by head, so that heads on several devices stay where they are; of shared keys and
+        values there may be fewer than devices, and they stay apart.
         """
         c, (B, T, D) = self.config, x_BTD.shape
         weights = (self.wq_DNH, self.wk_DKH, self.wv_DKH)
-        if B * T < D or not all(isinstance(w, Array) for w in weights):
+        stay = c.heads == c.kv_heads or jax.device_count() == 1
+        if B * T < D or not stay or not all(isinstance(w, Array) for w in weights):
             return self.queries(x_BTD, positions), self.rows(x_BTD, positions)
         of_head = [w.reshape(D, c.kv_heads, -1, c.head_width) for w in weights]
         y_BTKGH = project("btd,dkgh->btkgh", x_BTD, jnp.concatenate(of_head, axis=2))

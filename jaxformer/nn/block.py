@@ -53,8 +53,8 @@ class Beside(NamedTuple):
 
 @singledispatch
 def attention_module(config: Any, width: int, attend: Attend = unrecorded) -> nn.Module:
-    """The module that an attention's config names, with `rows` and `__call__` as `Attention` has them. A
-    new kind of attention is a config class registered here.
+    """The module that an attention's config names, with `rows`, `queries_and_rows`, `read` and `__call__` as
+    `Attention` has them. A new kind of attention is a config class registered here.
     """
     raise TypeError(f"no attention for {type(config).__name__}")
 

@@ -55,8 +55,11 @@ def test_the_record_is_what_attend_leaves():
 
 
 @pytest.mark.parametrize("kv_heads", [N, K, 1])
-def test_queries_keys_and_values_of_many_tokens_are_those_of_each_alone(kv_heads):
-    """One product of joined weights, with biases, norms and turns; of fewer tokens than the width, three products."""
+def test_queries_keys_and_values_of_many_tokens_are_those_of_each_alone(kv_heads, monkeypatch):
+    """One product of joined weights, with biases, norms and turns. Three products of fewer tokens than the width, and
+    of heads that share where several devices may hold them.
+    """
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
     module = Attention(MultiHead(N, kv_heads, H + 1, rotary=Rotary(), query_key_norm=RmsNorm()), D)
     positions = np.arange(S)
 
@@ -78,3 +81,5 @@ def test_queries_keys_and_values_of_many_tokens_are_those_of_each_alone(kv_heads
         return str(jaxpr).count("dot_general")
 
     assert products(MEMORY_BSD) == 1 and products(MEMORY_BSD[:1]) == 3
+    monkeypatch.undo()
+    assert products(MEMORY_BSD) == (1 if kv_heads == N else 3)

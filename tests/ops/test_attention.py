@@ -211,6 +211,39 @@ def test_chunk_by_chunk_reads_the_same_with_the_same_gradients(name):
     assert_all_close(of(chunked), of(whole), 1e-5)
 
 
+@pytest.mark.parametrize("sinks", [None, normal(3, 2)], ids=["no sinks", "sinks"])
+def test_chunks_whose_window_holds_no_key_read_nothing(sinks):
+    q, k, v = normal(0, 2, 600, 2, H), normal(1, 2, 130, 2, H), normal(2, 2, 130, 2, H)
+
+    def whole(q, k, v, mask, bias, sinks):
+        return attention_with_weights(q, k, v, mask=mask, bias=bias, sinks_N=sinks)[0]
+
+    def of(form):
+        o_BTNH, pull = jax.vjp(lambda *qkv: form(*qkv, Window(20), None, sinks), q, k, v)
+        return o_BTNH, *pull(jnp.ones_like(o_BTNH))
+
+    assert not of(chunked)[0][:, 150:].any()
+    assert_all_close(of(chunked), of(whole), 1e-5)
+
+
+def test_chunks_refuse_what_does_not_fit():
+    q, k, v = normal(0, 3, 600, 2, H), normal(1, 3, 600, 2, H), normal(2, 3, 600, 2, H)
+    for mask in (Prefix(np.array([5])), Prefix(np.array([5, 7]))):
+        with pytest.raises(ValueError):
+            chunked(q, k, v, mask)
+    with pytest.raises(ValueError, match="as many values as keys, got 550 and 600"):
+        chunked(q, k, v[:, :550])
+    with pytest.raises(ValueError, match="multiple"):
+        chunked(q, normal(1, 3, 600, 4, H), normal(2, 3, 600, 4, H))
+
+
+def test_the_gradient_of_a_small_sink_is_not_lost_among_the_weights():
+    scores_TS, v_SH = np.zeros((1, 1000), np.float32), 1 + normal(0, 1000, 3)
+    slope = jax.grad(lambda sink: read(scores_TS, v_SH, None, sink)[0].sum())(jnp.float32(-15.0))
+    share = np.exp(-15.0) / (1000 + np.exp(-15.0))
+    np.testing.assert_allclose(slope, -share * v_SH.astype(float).mean(0).sum(), rtol=1e-5)
+
+
 def test_long_sequences_are_read_chunk_by_chunk_and_no_array_holds_all_scores(monkeypatch):
     """On one CPU device; several divide the heads instead."""
     q, k, v = normal(0, 1, LONG, 4, H), normal(1, 1, KEYS, 2, H), normal(2, 1, KEYS, 2, H)
@@ -233,3 +266,5 @@ def test_a_mask_reaches_all_that_may_be_read():
             first, last = mask.reach(start, stop, 9)
             read = np.asarray(mask.table(jnp.arange(start, stop), jnp.arange(9))).any(0)
             assert 0 <= first <= last <= 9 and not read[:first].any() and not read[last:].any()
+    assert Causal().reach(3, 5, 9) == (0, 5)
+    assert (Causal() & Window(3)).reach(4, 6, 9) == (2, 6) and (Window(2) | Window(3)).reach(4, 5, 9) == (2, 7)

@@ -1,8 +1,8 @@
 """The formula, one head and one chunk of queries at a time.
 
 The scores of a chunk stay in a processor's cache, keys that its queries may not read are left out, and the gradient
-computes the scores anew instead of keeping them; what is kept for it is what was read. Source: Dao et al. 2022, §3.1,
-with chunks of queries alone.
+computes scores and outputs anew instead of keeping them (Dao et al. 2022, §3.1, with chunks of queries alone). To keep
+the outputs saves one product of eight, and was measured to take a fifth longer on a CPU.
 """
 
 from functools import partial
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxformer.ops.attention.biases import Bias
-from jaxformer.ops.attention.formula import READ, attend
+from jaxformer.ops.attention.formula import attend
 from jaxformer.ops.attention.masks import Mask
 
 CHUNK = 256
@@ -35,6 +35,8 @@ def chunked(
     (B, T, N, H), K = q_BTNH.shape, k_BSKH.shape[2]
     if N % K:
         raise ValueError(f"query heads must be a multiple of key/value heads, got {N} and {K}")
+    if k_BSKH.shape[1] != v_BSKH.shape[1]:
+        raise ValueError(f"there must be as many values as keys, got {v_BSKH.shape[1]} and {k_BSKH.shape[1]}")
     q_BKGTH = jnp.moveaxis(q_BTNH.reshape(B, T, K, N // K, H), 1, 3)
     k_BKSH, v_BKSH = jnp.swapaxes(k_BSKH, 1, 2), jnp.swapaxes(v_BSKH, 1, 2)
     bias_KG, sinks_KG = jax.tree.map(lambda x: x.reshape(K, N // K, *x.shape[1:]), (bias, sinks_N))
@@ -47,17 +49,17 @@ def chunked(
 
         return jax.lax.map(library, (q_KGTH, k_KSH, v_KSH, bias_KG, sinks_KG))
 
-    axes = None if mask is None else mask.batch_axes()
+    # What differs from sequence to sequence is looped over, and what all share stays as it is.
+    leaves, structure = jax.tree.flatten(mask)
+    axes = [] if mask is None else jax.tree.leaves(mask.batch_axes(), is_leaf=lambda axis: axis is None)
+    own = [None if axis is None else leaf for axis, leaf in zip(axes, leaves, strict=True)]
 
     def each_sequence(each: Any) -> Array:
-        q_KGTH, k_KSH, v_KSH, b = each
+        q_KGTH, k_KSH, v_KSH, own = each
+        parts = [shared if one is None else one for shared, one in zip(leaves, own, strict=True)]
+        return sequence(q_KGTH, k_KSH, v_KSH, jax.tree.unflatten(structure, parts))
 
-        def own(axis: int | None, leaf: Any) -> Any:
-            return leaf if axis is None else jnp.asarray(leaf)[b]
-
-        return sequence(q_KGTH, k_KSH, v_KSH, jax.tree.map(own, axes, mask, is_leaf=lambda axis: axis is None))
-
-    o_BKGTW = jax.lax.map(each_sequence, (q_BKGTH, k_BKSH, v_BKSH, jnp.arange(B)))
+    o_BKGTW = jax.lax.map(each_sequence, (q_BKGTH, k_BKSH, v_BKSH, own))
     return jnp.moveaxis(o_BKGTW, 3, 1).reshape(B, T, N, -1)
 
 
@@ -79,7 +81,7 @@ def _head(
         first, last = (0, S) if mask is None else mask.reach(start, stop, S)
         t_T, s_S = jnp.arange(start, stop), jnp.arange(first, last)
 
-        @partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names(READ))
+        @jax.checkpoint
         def read(q_TH: Array, k_SH: Array, v_SH: Array, mask: Mask | None, bias: Bias | None, sink: Any) -> Array:
             mask_TS = None if mask is None else mask.table(t_T, s_S)
             bias_TS = None if bias is None else bias(t_T[:, None], s_S[None, :])

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.ad_checkpoint import checkpoint_name
 
 from jaxformer.ops.linear import capped
 
@@ -35,8 +34,15 @@ def masked_softmax(scores_TS: Array, mask_TS: Array | None = None, sink: Array |
     mask_TS is True where query t may read key s. A `sink` is one more score in the sum, for reading nothing, so that
     the weights may sum to less (OpenAI 2025, gpt-oss).
     """
+    return _shares(scores_TS, mask_TS, sink)[0]
+
+
+def _shares(scores_TS: Array, mask_TS: Array | None, sink: Array | None) -> tuple[Array, Array | None]:
+    """The weights of `masked_softmax`, and that of the sink [T, 1], which is too small at times to be told from the
+    others' sum.
+    """
     if mask_TS is None and sink is None:
-        return jax.nn.softmax(scores_TS, axis=-1)
+        return jax.nn.softmax(scores_TS, axis=-1), None
     if mask_TS is None:
         mask_TS = jnp.ones(scores_TS.shape, bool)
     lowest = jnp.finfo(jnp.float32).min if sink is None else sink
@@ -44,13 +50,10 @@ def masked_softmax(scores_TS: Array, mask_TS: Array | None = None, sink: Array |
     # The inner where keeps exp from overflowing on hidden scores: its gradient would be 0 · inf = NaN.
     weights_TS = jnp.where(mask_TS, jnp.exp(jnp.where(mask_TS, scores_TS - top_T1, 0.0)), 0.0)
     total_T1 = jnp.sum(weights_TS, axis=-1, keepdims=True)
-    if sink is not None:
-        total_T1 = total_T1 + jnp.exp(sink - top_T1)
-    return weights_TS / jnp.where(total_T1 == 0, 1.0, total_T1)
-
-
-READ = "read"
-"""What a policy of `jax.checkpoint` calls the result of `read`."""
+    if sink is None:
+        return weights_TS / jnp.where(total_T1 == 0, 1.0, total_T1), None
+    sink_T1 = jnp.exp(sink - top_T1)
+    return weights_TS / (total_T1 + sink_T1), sink_T1 / (total_T1 + sink_T1)
 
 
 @jax.custom_jvp
@@ -59,7 +62,7 @@ def read(scores_TS: Array, v_SH: Array, mask_TS: Array | None = None, sink: Arra
     float32 [T, S].
     """
     weights_TS = masked_softmax(scores_TS, mask_TS, sink)
-    return checkpoint_name(_weighted(weights_TS, v_SH).astype(v_SH.dtype), READ), weights_TS
+    return _weighted(weights_TS, v_SH).astype(v_SH.dtype), weights_TS
 
 
 @read.defjvp
@@ -71,11 +74,12 @@ def _(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[tuple[Array,
     """
     scores_TS, v_SH, mask_TS, sink = primals
     dscores_TS, dv_SH, _, dsink = tangents
-    o_TH, weights_TS = read(scores_TS, v_SH, mask_TS, sink)
+    weights_TS, sink_T1 = _shares(scores_TS, mask_TS, sink)
+    o_TH = _weighted(weights_TS, v_SH).astype(v_SH.dtype)
     moved_TS = weights_TS * dscores_TS
     common_T1 = jnp.sum(moved_TS, axis=-1, keepdims=True)
     if sink is not None:
-        common_T1 = common_T1 + (1 - jnp.sum(weights_TS, axis=-1, keepdims=True)) * dsink
+        common_T1 = common_T1 + sink_T1 * dsink
     do_TH = _weighted(moved_TS, v_SH) - common_T1 * o_TH + _weighted(weights_TS, dv_SH)
     return (o_TH, weights_TS), (do_TH.astype(v_SH.dtype), moved_TS - common_T1 * weights_TS)
 
