@@ -56,6 +56,7 @@ def test_half_and_a_new_process_and_half_are_the_whole(trained, tmp_path):
     assert_same_run(out, trained)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_stopped_and_killed_is_the_same_run(trained, tmp_path):
     out = tmp_path / "a run"
     arguments = training(trained.data, out)

@@ -147,6 +147,7 @@ def test_the_same_command_again_tests_again_and_changes_nothing(trained):
     }
 
 
+@pytest.mark.slow
 def test_a_mesh_of_eight_devices_gives_the_same_losses(trained, tmp_path):
     out = tmp_path / "run"
     mesh = ("mesh.data=2", "mesh.fsdp=2", "mesh.tensor=2")

@@ -154,6 +154,7 @@ def test_a_draft_stops_where_the_target_does():
     np.testing.assert_array_equal(found.written.tokens_BN, stopped.tokens_BN)
 
 
+@pytest.mark.slow
 def test_a_draft_changes_no_distribution():
     """Pairs of tokens drawn with a draft against the exact probabilities of the target, by chi-square."""
     model, params, forward = made("global")

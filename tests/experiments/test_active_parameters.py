@@ -53,6 +53,7 @@ def report():
         return main(SMALL)
 
 
+@pytest.mark.slow
 def test_every_arm_learns_and_the_findings_are_differences_of_their_last_losses(report, tmp_path):
     loss = {name: np.array(loss_SL) for name, loss_SL in report.figures["loss"].items()}
     assert all(loss_SL.shape == (5, 3) and (loss_SL[:, -1] < loss_SL[:, 0]).all() for loss_SL in loss.values())

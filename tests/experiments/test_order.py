@@ -53,6 +53,7 @@ def statements(arm):
     return {*accuracies, *(f"{arm} positions, {w} training: a word's two vectors apart" for w in ("before", "after"))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arm, broken",
     [("without", replace(QUICK, without=Sinusoidal())), ("with", replace(QUICK, positions=NoPosition()))],

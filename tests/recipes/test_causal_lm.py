@@ -129,6 +129,7 @@ def test_an_exported_run_says_the_same(data, trained, tmp_path, kind, capsys):
     np.testing.assert_allclose(*(bundle.logits(ids) for bundle in bundles), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_experts_and_further_tokens_train(data, tmp_path):
     """Balanced by bias alone: the busiest expert is told, and biases move."""
     mixture = MixtureOfExperts(4, 2, 8, SigmoidRouter(), balance=0.0, z=0.0, bias_rate=0.001)

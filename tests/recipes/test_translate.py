@@ -37,6 +37,7 @@ def small(data, *more) -> TranslateConfig:
     return choose(TranslateConfig(), training(data, data, *SMALL, *more)[2:])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer, schedule",
     [(Adam(), Noam(warmup=7)), (AdamW(), Cosine(peak=0.02)), (AdamW(weight_decay=0.3), Wsd(peak=0.02))],

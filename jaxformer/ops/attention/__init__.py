@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxformer.ops.attention.biases import Bias
-from jaxformer.ops.attention.chunked import chunked
+from jaxformer.ops.attention.chunks import chunked
 from jaxformer.ops.attention.formula import grouped
 from jaxformer.ops.attention.masks import Mask
 

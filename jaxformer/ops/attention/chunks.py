@@ -30,8 +30,11 @@ def chunked(
     *,
     scale: float | None = None,
     softcap: float | None = None,
+    chunk: int = CHUNK,
 ) -> Array:
-    """What every query reads, [B, T, N, W], as in `attention`; queries and keys stand at 0, 1, 2, …"""
+    """What every query reads, [B, T, N, W], as in `attention`, `chunk` queries at a time; queries and keys stand at 0,
+    1, 2, …
+    """
     (B, T, N, H), K = q_BTNH.shape, k_BSKH.shape[2]
     if N % K:
         raise ValueError(f"query heads must be a multiple of key/value heads, got {N} and {K}")
@@ -40,7 +43,7 @@ def chunked(
     q_BKGTH = jnp.moveaxis(q_BTNH.reshape(B, T, K, N // K, H), 1, 3)
     k_BKSH, v_BKSH = jnp.swapaxes(k_BSKH, 1, 2), jnp.swapaxes(v_BSKH, 1, 2)
     bias_KG, sinks_KG = jax.tree.map(lambda x: x.reshape(K, N // K, *x.shape[1:]), (bias, sinks_N))
-    head = partial(_head, scale=scale, softcap=softcap)
+    head = partial(_head, scale=scale, softcap=softcap, chunk=chunk)
 
     def sequence(q_KGTH: Array, k_KSH: Array, v_KSH: Array, mask: Mask | None) -> Array:
         def library(each: Any) -> Array:
@@ -73,11 +76,12 @@ def _head(
     *,
     scale: float | None,
     softcap: float | None,
+    chunk: int,
 ) -> Array:
     """One head of one sequence, chunk after chunk."""
     T, S = q_TH.shape[0], k_SH.shape[0]
 
-    def chunk(start: int, stop: int) -> Array:
+    def read_by(start: int, stop: int) -> Array:
         first, last = (0, S) if mask is None else mask.reach(start, stop, S)
         t_T, s_S = jnp.arange(start, stop), jnp.arange(first, last)
 
@@ -92,4 +96,4 @@ def _head(
 
         return read(q_TH, k_SH, v_SH, mask, bias, sink)
 
-    return jnp.concatenate([chunk(start, min(start + CHUNK, T)) for start in range(0, T, CHUNK)])
+    return jnp.concatenate([read_by(start, min(start + chunk, T)) for start in range(0, T, chunk)])
