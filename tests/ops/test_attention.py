@@ -12,8 +12,9 @@ import pytest
 from jaxformer.ops.attention import attention, attention_with_weights
 from jaxformer.ops.attention.additive import additive_weights
 from jaxformer.ops.attention.biases import Slopes
-from jaxformer.ops.attention.chunks import chunked
+from jaxformer.ops.attention.chunks import attend_by_chunks
 from jaxformer.ops.attention.formula import masked_softmax, read
+from jaxformer.ops.attention.lifting import every_head, in_turn, together
 from jaxformer.ops.attention.masks import Causal, Mask, Prefix, Segments, Window
 from tests.parity.compare import assert_all_close, assert_close, normal
 
@@ -176,6 +177,15 @@ CHUNK = 16
 LONG, KEYS = 2 * CHUNK + 13, 2 * CHUNK + 9
 
 
+def by_chunks(q, k, v, mask=None, bias=None, sinks_N=None, **how):
+    """Attention in turn, by small chunks."""
+
+    def head(*of_head):
+        return attend_by_chunks(*of_head[:-2], chunk=CHUNK, **how)
+
+    return together(every_head(head, in_turn, q, k, v, mask, bias, sinks_N))
+
+
 def masks():
     """By what they are: of one shape for all, different for each sequence, and none."""
     ids_BT = np.sort(np.random.default_rng(5).integers(0, 4, (2, LONG)))
@@ -209,7 +219,7 @@ def test_chunk_by_chunk_reads_the_same_with_the_same_gradients(name):
         (_, o_BTNH), gradients = values(q, k, v, slopes, sinks)
         return o_BTNH, *gradients
 
-    assert_all_close(of(partial(chunked, chunk=CHUNK)), of(whole), 1e-5)
+    assert_all_close(of(by_chunks), of(whole), 1e-5)
 
 
 @pytest.mark.parametrize("sinks", [None, normal(3, 2)], ids=["no sinks", "sinks"])
@@ -223,7 +233,7 @@ def test_chunks_whose_window_holds_no_key_read_nothing(sinks):
         o_BTNH, pull = jax.vjp(lambda *qkv: form(*qkv, Window(4), None, sinks), q, k, v)
         return o_BTNH, *pull(jnp.ones_like(o_BTNH))
 
-    found = of(partial(chunked, chunk=CHUNK))
+    found = of(by_chunks)
     assert not found[0][:, 17:].any()
     assert_all_close(found, of(whole), 1e-5)
 
@@ -232,11 +242,11 @@ def test_chunks_refuse_what_does_not_fit():
     q, k, v = normal(0, 3, 60, 2, H), normal(1, 3, 60, 2, H), normal(2, 3, 60, 2, H)
     for mask in (Prefix(np.array([5])), Prefix(np.array([5, 7]))):
         with pytest.raises(ValueError):
-            chunked(q, k, v, mask)
+            by_chunks(q, k, v, mask)
     with pytest.raises(ValueError, match="as many values as keys, got 55 and 60"):
-        chunked(q, k, v[:, :55])
+        by_chunks(q, k, v[:, :55])
     with pytest.raises(ValueError, match="multiple"):
-        chunked(q, normal(1, 3, 60, 4, H), normal(2, 3, 60, 4, H))
+        by_chunks(q, normal(1, 3, 60, 4, H), normal(2, 3, 60, 4, H))
 
 
 def test_the_gradient_of_a_small_sink_is_not_lost_among_the_weights():

@@ -1,12 +1,15 @@
 """Attention of a batch of sequences, lifted from the formula for one head of one sequence."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from jaxformer.ops.attention.biases import Bias
-from jaxformer.ops.attention.chunks import chunked
-from jaxformer.ops.attention.formula import grouped
+from jaxformer.ops.attention.chunks import attend_by_chunks
+from jaxformer.ops.attention.formula import attend
+from jaxformer.ops.attention.lifting import every_head, in_turn, together
 from jaxformer.ops.attention.masks import Mask
 
 
@@ -27,15 +30,14 @@ def attention_with_weights(
     query_positions = jnp.arange(q_BTNH.shape[1]) if query_positions is None else query_positions
     key_positions = jnp.arange(k_BSKH.shape[1]) if key_positions is None else key_positions
 
-    def sequence(q_TNH: Array, k_SKH: Array, v_SKH: Array, mask: Mask | None, t_T: Array, s_S: Array):
+    def head(q_TH: Array, k_SH: Array, v_SH: Array, mask: Any, bias: Any, sink: Any, t_T: Array, s_S: Array) -> Any:
         mask_TS = None if mask is None else mask.table(t_T, s_S)
-        bias_NTS = None if bias is None else bias.table(t_T, s_S)
-        return grouped(q_TNH, k_SKH, v_SKH, mask_TS, bias_NTS, sinks_N, scale=scale, softcap=softcap)
+        bias_TS = None if bias is None else bias.table(t_T, s_S)
+        return attend(q_TH, k_SH, v_SH, mask_TS, bias_TS, sink, scale=scale, softcap=softcap)
 
-    mask_axes = None if mask is None else mask.batch_axes()
-    position_axes = [0 if positions.ndim == 2 else None for positions in (query_positions, key_positions)]
-    lifted = jax.vmap(sequence, in_axes=(0, 0, 0, mask_axes, *position_axes))
-    return lifted(q_BTNH, k_BSKH, v_BSKH, mask, query_positions, key_positions)
+    places = (query_positions, key_positions)
+    o_BKGTW, weights_BKGTS = every_head(head, jax.vmap, q_BTNH, k_BSKH, v_BSKH, mask, bias, sinks_N, *places)
+    return together(o_BKGTW), weights_BKGTS.reshape(q_BTNH.shape[0], -1, *weights_BKGTS.shape[3:])
 
 
 def attention(
@@ -66,11 +68,15 @@ def attention(
         query_positions, key_positions: where queries and keys stand, integers [T] and [S], or with a leading batch
             axis; 0, 1, 2, … unless given.
 
-    On one CPU device, long sequences that stand at 0, 1, 2, … are read chunk by chunk (`chunked`), with the same result
-    up to rounding.
+    On one CPU device, long sequences that stand at 0, 1, 2, … are read chunk by chunk (`attend_by_chunks`), with the
+    same result up to rounding.
     """
     if query_positions is None and key_positions is None and _chunks_pay(q_BTNH, k_BSKH):
-        return chunked(q_BTNH, k_BSKH, v_BSKH, mask, bias, sinks_N, scale=scale, softcap=softcap)
+
+        def head(*of_head: Any) -> Array:
+            return attend_by_chunks(*of_head[:-2], scale=scale, softcap=softcap)
+
+        return together(every_head(head, in_turn, q_BTNH, k_BSKH, v_BSKH, mask, bias, sinks_N))
     return attention_with_weights(
         q_BTNH,
         k_BSKH,

@@ -20,8 +20,8 @@ class Bias:
         raise NotImplementedError
 
     def table(self, query_positions_T: Array, key_positions_S: Array) -> Array:
-        """Every head's whole table [N, T, S], for the formula that needs it."""
-        return jax.vmap(lambda head: head(query_positions_T[:, None], key_positions_S[None, :]))(self)
+        """One head's whole table [T, S], for the formula that needs it."""
+        return self(query_positions_T[:, None], key_positions_S[None, :])
 
 
 @jax.tree_util.register_dataclass

@@ -75,13 +75,13 @@ def _(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[tuple[Array,
     scores_TS, v_SH, mask_TS, sink = primals
     dscores_TS, dv_SH, _, dsink = tangents
     weights_TS, sink_T1 = _shares(scores_TS, mask_TS, sink)
-    o_TH = _weighted(weights_TS, v_SH).astype(v_SH.dtype)
+    o_TH = _weighted(weights_TS, v_SH)
     moved_TS = weights_TS * dscores_TS
     common_T1 = jnp.sum(moved_TS, axis=-1, keepdims=True)
     if sink is not None:
         common_T1 = common_T1 + sink_T1 * dsink
     do_TH = _weighted(moved_TS, v_SH) - common_T1 * o_TH + _weighted(weights_TS, dv_SH)
-    return (o_TH, weights_TS), (do_TH.astype(v_SH.dtype), moved_TS - common_T1 * weights_TS)
+    return (o_TH.astype(v_SH.dtype), weights_TS), (do_TH.astype(v_SH.dtype), moved_TS - common_T1 * weights_TS)
 
 
 def _weighted(weights_TS: Array, v_SH: Array) -> Array:
@@ -107,35 +107,3 @@ def attend(
     may read nothing returns zeros. Source: Vaswani et al. 2017, eq. 1; the rest as in `scores` and `masked_softmax`.
     """
     return read(scores(q_TH, k_SH, bias_TS, scale=scale, softcap=softcap), v_SH, mask_TS, sink)
-
-
-def grouped(
-    q_TNH: Array,
-    k_SKH: Array,
-    v_SKH: Array,
-    mask_TS: Array | None = None,
-    bias_NTS: Array | None = None,
-    sinks_N: Array | None = None,
-    *,
-    scale: float | None = None,
-    softcap: float | None = None,
-) -> tuple[Array, Array]:
-    """Every head of one sequence: N query heads, of which each N/K neighbours share one of the K key/value heads.
-
-    Returns o_TNH [T, N, H] and the weights float32 [N, T, S]. Raises ValueError where K does not divide N.
-    """
-    (T, N, H), (S, K, _) = q_TNH.shape, k_SKH.shape
-    if N % K:
-        raise ValueError(f"query heads must be a multiple of key/value heads, got {N} and {K}")
-
-    def head(q_TH: Array, k_SH: Array, v_SH: Array, bias_TS: Array | None, sink: Array | None) -> tuple[Array, Array]:
-        return attend(q_TH, k_SH, v_SH, mask_TS, bias_TS, sink, scale=scale, softcap=softcap)
-
-    # Several readers share one library of keys and values (grouped-query attention, Ainslie et al. 2023); with one
-    # reader each this is multi-head attention (Vaswani et al. 2017, §3.2.2), with a single library multi-query.
-    readers = jax.vmap(head, in_axes=(1, None, None, 0, 0), out_axes=(1, 0))
-    libraries = jax.vmap(readers, in_axes=(1, 1, 1, 0, 0), out_axes=(1, 0))
-    bias_KGTS = None if bias_NTS is None else bias_NTS.reshape(K, N // K, T, S)
-    sinks_KG = None if sinks_N is None else sinks_N.reshape(K, N // K)
-    o_TKGH, weights_KGTS = libraries(q_TNH.reshape(T, K, N // K, H), k_SKH, v_SKH, bias_KGTS, sinks_KG)
-    return o_TKGH.reshape(T, N, -1), weights_KGTS.reshape(N, T, S)
