@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import copy
 import dataclasses
 import difflib
 import json
@@ -125,17 +126,22 @@ def _pattern(member: Any) -> str:
 
 
 def replace_at(config: Any, path: str, value: Any) -> Any:
-    """A copy of a nested dataclass with the field at a dotted path replaced."""
+    """A copy of a nested dataclass with the field at a dotted path replaced. Whether its fields go together is not
+    asked: others of them may yet be replaced.
+    """
     name, _, rest = path.partition(".")
-    return dataclasses.replace(config, **{name: replace_at(getattr(config, name), rest, value) if rest else value})
+    changed = copy.copy(config)
+    # Frozen dataclasses are set so by their own __init__.
+    object.__setattr__(changed, name, replace_at(getattr(config, name), rest, value) if rest else value)
+    return changed
 
 
 def choose(config: Any, arguments: list[str]) -> tuple[Any, list[str]]:
     """Takes the fields of `config` among command-line arguments: (config with them set, the arguments left).
 
     An argument may be written `--any.field value`, `--any.field=value` or `any.field=value`. Choices among objects are
-    made in the order given, so one inside another follows it; plain values are then set all at once, so that those
-    which depend on each other may come in any order. Raises UserError for a value that does not fit its field; options
+    made in the order given, so one inside another follows it; plain values are then set all at once, and only then is
+    asked whether all go together, so that those which depend on each other may come in any order. Raises UserError for a value that does not fit its field; options
     that name no field are left, each with its value as an argument of its own.
     """
     left: list[str] = []
@@ -150,10 +156,7 @@ def choose(config: Any, arguments: list[str]) -> tuple[Any, list[str]]:
         elif value is None:
             raise UserError(f"--{option} needs a value: --{option} VALUE, or {option}=VALUE")
         elif alternatives(known[path]):
-            try:
-                config = replace_at(config, path, parse_choice(path, known[path], value))
-            except ValueError as error:
-                raise UserError(f"{path}={value}: {error}") from None
+            config = replace_at(config, path, parse_choice(path, known[path], value))
         else:
             plain[path] = value
     return _with_plain(config, plain), left

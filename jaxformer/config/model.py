@@ -202,7 +202,8 @@ class DecoderConfig:
             raise ValueError(f"further must not be negative, got further={self.further}")
         if isinstance(self.position, Learned) and self.position.length < self.context:
             raise ValueError(
-                f"context must fit the learned positions, got context={self.context}, length={self.position.length}"
+                f"context must fit the learned positions, got context={self.context}, length={self.position.length}; "
+                "lower it, or raise position.length"
             )
 
 

@@ -21,6 +21,7 @@ from jaxformer.config.blocks import (
     RmsNorm,
     Rotary,
 )
+from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.choice import alternatives, choose, fields, options, parse_choice, replace_at
 from jaxformer.config.data import Batching, Bpe
 from jaxformer.config.errors import UserError
@@ -357,6 +358,18 @@ def test_fields_are_all_fields_outer_ones_first():
             ]
         )
     assert {path for path in paths if "." not in path} == {field.name for field in fields_of(START)}
+
+
+def test_a_choice_may_depend_on_plain_values_wherever_they_stand():
+    """Rows longer than the preset's context fit the one that is asked for."""
+    asked = [["--batches", "Packed(length=512, rows=4)"], ["--model.context", "512", "model.position.length=512"]]
+    for order in (asked, asked[::-1]):
+        config, left = choose(CausalLmConfig(), ["--model", "gpt2-tiny", *sum(order, [])])
+        assert (config.batches.length, config.model.context, config.model.position.length, left) == (512, 512, 512, [])
+    with pytest.raises(UserError, match="batches.length must fit the model's context of 256 tokens, got length=512"):
+        choose(CausalLmConfig(), asked[0])
+    with pytest.raises(UserError, match="raise position.length"):
+        choose(CausalLmConfig(), asked[1][:2])
 
 
 def test_replace_at_changes_one_field_and_no_other():
