@@ -148,13 +148,16 @@ KEEP_MEMORY = ("glibc.malloc.hugetlb=1", "glibc.malloc.mmap_max=0", f"glibc.mall
 
 
 def _keep_memory() -> None:
-    """Starts this process over with glibc asking for huge pages and keeping what is freed, where it does not yet.
+    """Starts this process over with glibc asking for huge pages and keeping what is freed, where nobody has told
+    it what to do.
 
     XLA on a CPU takes its temporaries from malloc and gives them back at every step, and the kernel then clears
     thousands of small pages again; a training step was measured to take two thirds to half the time without that. glibc
     reads the settings only as a process begins.
     """
-    if not sys.platform.startswith("linux") or "glibc.malloc.hugetlb" in os.environ.get(TUNABLES, ""):
+    given = os.environ.get(TUNABLES, "")
+    missing = [setting for setting in KEEP_MEMORY if setting.partition("=")[0] not in given]
+    if not sys.platform.startswith("linux") or not missing:
         return
-    os.environ[TUNABLES] = ":".join(filter(None, [os.environ.get(TUNABLES), *KEEP_MEMORY]))
+    os.environ[TUNABLES] = ":".join(filter(None, [given, *missing]))
     os.execv(sys.executable, sys.orig_argv)

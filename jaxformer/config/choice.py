@@ -141,8 +141,9 @@ def choose(config: Any, arguments: list[str]) -> tuple[Any, list[str]]:
 
     An argument may be written `--any.field value`, `--any.field=value` or `any.field=value`. Choices among objects are
     made in the order given, so one inside another follows it; plain values are then set all at once, and only then is
-    asked whether all go together, so that those which depend on each other may come in any order. Raises UserError for a value that does not fit its field; options
-    that name no field are left, each with its value as an argument of its own.
+    asked whether all go together, so that those which depend on each other may come in any order. Raises UserError for
+    a value that does not fit its field; options that name no field are left, each with its value as an argument of its
+    own.
     """
     left: list[str] = []
     plain: dict[str, str] = {}

@@ -1,5 +1,7 @@
 """Commands, exit codes and help, without any run."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -123,6 +125,27 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     process.stdout.close()
     assert (process.wait(60), process.stderr.read()) == (0, "")
     process.stderr.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [
+        ("", ":".join(cli.KEEP_MEMORY)),
+        ("glibc.malloc.mmap_max=9", ":".join(["glibc.malloc.mmap_max=9", cli.KEEP_MEMORY[0], cli.KEEP_MEMORY[2]])),
+        (":".join(cli.KEEP_MEMORY), None),
+    ],
+    ids=["nothing", "a part", "all"],
+)
+def test_a_training_begins_anew_with_memory_that_is_kept_unless_told_otherwise(given, then, monkeypatch):
+    monkeypatch.setenv(cli.TUNABLES, given)
+    monkeypatch.setattr(sys, "argv", ["jaxformer", "train", "translate", "--nonsense"])
+    begun = []
+    monkeypatch.setattr(os, "execv", lambda *command: begun.append((command, os.environ[cli.TUNABLES])))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert begun == ([] if then is None else [((sys.executable, sys.orig_argv), then)])
 
 
 def test_a_benchmark_is_run_with_its_options(tmp_path, monkeypatch, capsys):

@@ -362,14 +362,15 @@ def test_fields_are_all_fields_outer_ones_first():
 
 def test_a_choice_may_depend_on_plain_values_wherever_they_stand():
     """Rows longer than the preset's context fit the one that is asked for."""
-    asked = [["--batches", "Packed(length=512, rows=4)"], ["--model.context", "512", "model.position.length=512"]]
-    for order in (asked, asked[::-1]):
-        config, left = choose(CausalLmConfig(), ["--model", "gpt2-tiny", *sum(order, [])])
+    rows = ["--batches", "Packed(length=512, rows=4)"]
+    context = ["--model.context", "512", "model.position.length=512"]
+    for order in ([*rows, *context], [*context, *rows]):
+        config, left = choose(CausalLmConfig(), ["--model", "gpt2-tiny", *order])
         assert (config.batches.length, config.model.context, config.model.position.length, left) == (512, 512, 512, [])
-    with pytest.raises(UserError, match="batches.length must fit the model's context of 256 tokens, got length=512"):
-        choose(CausalLmConfig(), asked[0])
-    with pytest.raises(UserError, match="raise position.length"):
-        choose(CausalLmConfig(), asked[1][:2])
+    with pytest.raises(UserError, match=r"batches\.length must fit the model's context of 256 tokens, got length=512"):
+        choose(CausalLmConfig(), rows)
+    with pytest.raises(UserError, match=r"raise position\.length"):
+        choose(CausalLmConfig(), context[:2])
 
 
 def test_replace_at_changes_one_field_and_no_other():

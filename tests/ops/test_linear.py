@@ -33,6 +33,17 @@ def test_the_product_is_that_of_einsum_with_its_gradients(equation):
     assert_close(pull(dy), expected, 1e-5)
 
 
+def test_the_gradient_of_a_tall_matrix_is_a_wide_product():
+    """In the compiled program, whose compiler would turn it back; the derivative forwards is as ever."""
+    x, w, dy = normal(0, 64, 48), normal(1, 48, 16), normal(2, 64, 16)
+    gradient = jax.jit(lambda x, w, dy: jax.vjp(lambda w: project("ni,io->no", x, w), w)[1](dy)[0])
+    compiled = gradient.lower(x, w, dy).compile().as_text()
+    assert "f32[16,48]{1,0} dot(" in compiled and "f32[48,16]{1,0} dot(" not in compiled
+    assert_close(gradient(x, w, dy), np.float64(x).T @ dy, 1e-6)
+    moved = jax.jvp(lambda w: project("ni,io->no", x, w), (w,), (2 * w,))[1]
+    assert_close(moved, 2 * np.float64(x) @ w, 1e-6)
+
+
 def test_shapes_that_do_not_fit_are_refused():
     """Even where as many numbers would be summed."""
     for equation, x, w in (("btnh,nhd->btd", (1, 2, 4, 6), (6, 4, 5)), ("btd,de->bte", (2, 3), (3, 4))):
