@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from jaxformer.config.activations import Activation
+from jaxformer.config.attention import AUTO, Backend
 from jaxformer.config.blocks import (
     Block,
     FeedForward,
@@ -70,6 +71,8 @@ class Layers:
     """
     remat: bool = False
     """Keep only the layers' inputs for the backward pass and compute the rest again."""
+    attention: Backend = AUTO
+    """Who computes attention."""
 
 
 Dtype = Literal["float32", "bfloat16"]

@@ -8,7 +8,7 @@ from jax import Array
 
 from jaxformer.config.blocks import RmsNorm
 from jaxformer.config.model import DecoderConfig
-from jaxformer.nn.attention import Attend, Where, unrecorded
+from jaxformer.nn.attention import Attend, Unrecorded, Where
 from jaxformer.nn.block import Beside, Block, Context
 from jaxformer.nn.cache import Chunk
 from jaxformer.nn.dropout import Dropout
@@ -18,7 +18,7 @@ from jaxformer.nn.norm import Norm
 from jaxformer.nn.stack import Stack, Stacked, caches, every_layer
 from jaxformer.nn.weight import normal, weight
 from jaxformer.ops.attention import attention_with_weights
-from jaxformer.ops.attention.masks import Causal, Mask, segments
+from jaxformer.ops.attention.masks import Causal, Mask, Segments
 from jaxformer.ops.linear import capped, logits, project
 
 
@@ -60,14 +60,15 @@ class Decoder(nn.Module):
 
     config: DecoderConfig
     vocabulary: int
-    attend: Attend = unrecorded
+    attend: Attend | None = None
 
     def setup(self):
         c = self.config
+        attend = self.attend or Unrecorded(c.layers.attention)
         self.embedding = Embedding(self.vocabulary, c.width, jnp.dtype(c.dtype), c.embedding_scale)
         self.position = Positions(c.position)
         self.dropout = Dropout(c.dropout)
-        self.layers = Stack(c.groups, c.width, c.dropout, c.layers, self.attend)
+        self.layers = Stack(c.groups, c.width, c.dropout, c.layers, attend)
         if c.norm is not None:
             self.norm = Norm(c.norm)
         if c.relative is not None:
@@ -76,7 +77,7 @@ class Decoder(nn.Module):
             self.output_VD = self.embedding.table_VD
         else:
             self.output_VD = normal(self, "output", c.width**-0.5, (self.vocabulary, c.width), ("vocabulary", "embed"))
-        self.further = [Further(c, self.attend) for _ in range(c.further)]
+        self.further = [Further(c, attend) for _ in range(c.further)]
 
     def __call__(self, tokens_BT: Array, segments_BT: Array | None = None, positions_BT: Array | None = None) -> Array:
         """Logits float32 [B, T, V] of the token after each."""
@@ -183,7 +184,7 @@ class Further(nn.Module):
     """
 
     config: DecoderConfig
-    attend: Attend = unrecorded
+    attend: Attend
 
     @nn.compact
     def __call__(self, x_BTD: Array, next_BTD: Array, context: Context) -> tuple[Array, Beside]:
@@ -206,4 +207,4 @@ def reports(beside: Stacked) -> dict[str, Report]:
 
 
 def _causal(segments_BT: Array | None) -> Mask:
-    return Causal() if segments_BT is None else Causal() & segments(segments_BT)
+    return Causal() if segments_BT is None else Causal() & Segments(segments_BT)

@@ -8,7 +8,7 @@ from jax import Array
 
 from jaxformer.config.blocks import LayerNorm
 from jaxformer.config.model import EncoderConfig
-from jaxformer.nn.attention import Attend, Where, unrecorded
+from jaxformer.nn.attention import Attend, Unrecorded, Where
 from jaxformer.nn.block import Context
 from jaxformer.nn.dropout import Dropout
 from jaxformer.nn.embedding import Embedding, Positions
@@ -30,14 +30,14 @@ class Encoder(nn.Module):
     config: EncoderConfig
     vocabulary: int
     pad: int = 0
-    attend: Attend = unrecorded
+    attend: Attend | None = None
 
     def setup(self):
         c = self.config
         self.embedding = Embedding(self.vocabulary, c.width, jnp.dtype(c.dtype))
         self.position = Positions(c.position)
         self.dropout = Dropout(c.dropout)
-        self.layers = Stack(c.groups, c.width, c.dropout, c.layers, self.attend)
+        self.layers = Stack(c.groups, c.width, c.dropout, c.layers, self.attend or Unrecorded(c.layers.attention))
         if c.segments:
             self.segments_SD = normal(self, "segments", 0.02, (c.segments, c.width), ("segment", "embed"))
         if c.embedding_norm is not None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxformer.config.model import EncoderDecoderConfig, Learned, TransformerConfig
-from jaxformer.nn.attention import Attend, Where, unrecorded
+from jaxformer.nn.attention import Attend, Unrecorded, Where
 from jaxformer.nn.block import Context
 from jaxformer.nn.cache import Chunk
 from jaxformer.nn.dropout import Dropout
@@ -53,15 +53,16 @@ class Transformer(nn.Module):
     config: TransformerConfig | EncoderDecoderConfig
     vocabulary: int
     pad: int = 0
-    attend: Attend = unrecorded
+    attend: Attend | None = None
 
     def setup(self):
         self.parts = c = self.config.written_out() if isinstance(self.config, TransformerConfig) else self.config
+        attend = self.attend or Unrecorded(c.layers.attention)
         self.embedding = Embedding(self.vocabulary, c.width, jnp.dtype(c.dtype), c.embedding_scale, c.output_scale)
         self.source_position, self.target_position = Positions(c.position), Positions(c.position)
         self.dropout = Dropout(c.dropout)
-        self.encoder = Stack(c.encoder, c.width, c.dropout, c.layers, self.attend)
-        self.decoder = Stack(c.decoder, c.width, c.dropout, c.layers, self.attend)
+        self.encoder = Stack(c.encoder, c.width, c.dropout, c.layers, attend)
+        self.decoder = Stack(c.decoder, c.width, c.dropout, c.layers, attend)
         if c.norm is not None:
             self.encoder_norm, self.decoder_norm = Norm(c.norm), Norm(c.norm)
         if c.relative is not None:

@@ -1,6 +1,7 @@
 """Multi-head attention: the weights around the formula."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxformer.config.attention import AUTO, Backend
 from jaxformer.config.blocks import MultiHead
 from jaxformer.config.positions import Rotary
 from jaxformer.nn.norm import Norm
@@ -22,12 +24,20 @@ KeysValues = tuple[Array, Array]
 """Keys and values, each [B, S, K, H]."""
 
 Attend = Callable[..., tuple[Array, Any]]
-"""(q, k, v, **where) → (o, a record of what was read); `unrecorded` or `attention_with_weights`."""
+"""(q, k, v, **where) → (o, a record of what was read); an `Unrecorded` or `attention_with_weights`."""
 
 
-def unrecorded(*args: Any, **kwargs: Any) -> tuple[Array, None]:
+@dataclass(frozen=True)
+class Unrecorded:
     """Attention that leaves no record."""
-    return attention(*args, **kwargs), None
+
+    backend: Backend = AUTO
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Array, None]:
+        return attention(*args, backend=self.backend, **kwargs), None
+
+
+unrecorded = Unrecorded()
 
 
 class Where(NamedTuple):

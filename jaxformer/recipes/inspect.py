@@ -36,6 +36,7 @@ from jaxformer.models.build import build
 from jaxformer.models.decoder import Decoder
 from jaxformer.models.encoder import Encoder
 from jaxformer.objectives import Objective, causal, classification, masked, translation
+from jaxformer.ops.attention.backends import Taken, watching
 from jaxformer.recipes import classify, lessons
 from jaxformer.recipes.causal_lm import abstract_rows
 from jaxformer.recipes.instruct import model_of
@@ -157,6 +158,8 @@ def _print(title: str, looked_at: Subject, vocabulary: int, tokens: int, length:
     # A table is for reading, not for fitting: a pipe has no width to fit.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     abstract = abstract_parameters(looked_at.model)
+    with watching() as attentions:
+        memory = _memory(looked_at, nn.unbox(abstract), tokens, length)
     rows = parameter_table(abstract)
     totals = [(name, f"{count:,}") for name, count in group_totals(rows).items()]
     totals += [("without embeddings", f"{non_embedding_count(rows):,}"), ("all", f"{parameter_count(rows):,}")]
@@ -164,7 +167,8 @@ def _print(title: str, looked_at: Subject, vocabulary: int, tokens: int, length:
         Titled(f"{title}: parameters", _table(("name", "shape", "axes", "count"), [_parameter(row) for row in rows])),
         Titled("totals", _table(("part", "count"), totals)),
         _work(looked_at, vocabulary, length),
-        _memory(looked_at, nn.unbox(abstract), tokens, length),
+        memory,
+        *([_attention(attentions)] if attentions else []),
     ]
     for line, table in tables:
         # A line of its own, since a table's own title is folded to the width of the table.
@@ -207,6 +211,12 @@ def _memory(looked_at: Subject, params: object, tokens: int, length: int) -> Tit
     lines.append(("all", readable(sum(parts.values()))))
     title = f"memory of a training step, estimated, {rows} rows of {length} tokens"
     return Titled(title, _table(("part", "size"), lines))
+
+
+def _attention(attentions: Sequence[Taken]) -> Titled:
+    lines = [(" x ".join(map(str, a.shape)), str(a.keys), str(a.backend), a.why) for a in attentions]
+    table = _table(("queries", "keys", "by", "because"), list(dict.fromkeys(lines)))
+    return Titled("attention in such a step, batch x queries x heads x width", table)
 
 
 def _beside_frozen(

@@ -17,6 +17,7 @@ from jaxformer.config.errors import UserError
 from jaxformer.config.training import NoAverage, TrainingConfig
 from jaxformer.data.buckets import Shape
 from jaxformer.objectives import Objective
+from jaxformer.ops.attention.backends import watching
 from jaxformer.parallel.gather import gathered
 from jaxformer.parallel.mesh import batch_shardings, make_mesh, place, repeated_rows, replicated, state_shardings
 from jaxformer.text.tokenizer import Tokenizer
@@ -225,9 +226,12 @@ def _loop(
     job: Job, run: RunFolder, checkpoints: Checkpoints, state: TrainState, progress: Progress, until: int
 ) -> None:
     config, step, began = job.config, int(state.step), time.perf_counter()
-    job.compile()
+    with watching() as attentions:
+        job.compile()
     shapes = ", ".join(f"{rows}x{length}" for rows, length in job.batches.shapes)
     print(f"compiled   {len(job.batches.shapes)} shapes ({shapes}) in {time.perf_counter() - began:.1f} s", flush=True)
+    for choice in dict.fromkeys(map(str, attentions)):
+        print(f"attention  {choice}", flush=True)
     journal = Journal(run, step)
     try:
         with display(step, config.steps, config.watch.log_every) as shown:

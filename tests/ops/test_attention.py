@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxformer.config.attention import Blockwise, Formula
 from jaxformer.ops.attention import attention, attention_with_weights
 from jaxformer.ops.attention.additive import additive_weights
 from jaxformer.ops.attention.biases import Slopes
-from jaxformer.ops.attention.chunks import attend_by_chunks
 from jaxformer.ops.attention.formula import masked_softmax, read
-from jaxformer.ops.attention.lifting import every_head, in_turn, together
 from jaxformer.ops.attention.masks import Causal, Mask, Prefix, Segments, Window
 from tests.parity.compare import assert_all_close, assert_close, normal
 
@@ -173,17 +172,8 @@ def test_additive_weights_are_those_of_the_definition():
     assert np.all(np.asarray(weights(1e6 * v_A, mask_S))[~mask_S] == 0)
 
 
-CHUNK = 16
-LONG, KEYS = 2 * CHUNK + 13, 2 * CHUNK + 9
-
-
-def by_chunks(q, k, v, mask=None, bias=None, sinks_N=None, **how):
-    """Attention in turn, by small chunks."""
-
-    def head(*of_head):
-        return attend_by_chunks(*of_head[:-2], chunk=CHUNK, **how)
-
-    return together(every_head(head, in_turn, q, k, v, mask, bias, sinks_N))
+BLOCK = 16
+LONG, KEYS = 2 * BLOCK + 13, 2 * BLOCK + 9
 
 
 def masks():
@@ -192,6 +182,7 @@ def masks():
     return {
         "causal": Causal(),
         "window": Causal() & Window(5),
+        "wide window": Causal() & Window(30),
         "either side": Window(20),
         "prefix": (Causal() | Prefix(np.array([3, 30]))) & ~Prefix(np.array([1, 0])),
         "segments": Causal() & Segments(ids_BT, ids_BT[:, :KEYS]),
@@ -200,53 +191,62 @@ def masks():
     }
 
 
-@pytest.mark.parametrize("name", masks())
-def test_chunk_by_chunk_reads_the_same_with_the_same_gradients(name):
-    """With shared heads, a bias with gradients, sinks, a soft-cap, and chunks that are not full."""
-    mask, slopes, sinks = masks()[name], np.float32([0.5, 0.01, 0.0, 0.2]), normal(4, 4)
-    q, k, v = normal(0, 2, LONG, 4, H), normal(1, 2, KEYS, 2, H), normal(2, 2, KEYS, 2, H)
-    weighing = normal(3, 2, LONG, 4, H)
+def slopes_of(backend, weighing, *operands, **how):
+    """What is read, and the gradients of its weighed sum with respect to all operands."""
 
-    def weighed(attention, q, k, v, slopes, sinks):
-        o_BTNH = attention(q, k, v, mask=mask, bias=Slopes(slopes), sinks_N=sinks, scale=0.7, softcap=3.0)
+    def weighed(q, k, v, slopes, sinks):
+        bias = None if slopes is None else Slopes(slopes)
+        o_BTNH = attention(q, k, v, bias=bias, sinks_N=sinks, backend=backend, **how)
         return (o_BTNH * weighing).sum(), o_BTNH
 
-    def whole(*args, **where):
-        return attention_with_weights(*args, **where)[0]
+    gradients, o_BTNH = jax.jit(jax.grad(weighed, argnums=(0, 1, 2, 3, 4), has_aux=True))(*operands)
+    return o_BTNH, *gradients
 
-    def of(attention):
-        values = jax.jit(jax.value_and_grad(partial(weighed, attention), argnums=(0, 1, 2, 3, 4), has_aux=True))
-        (_, o_BTNH), gradients = values(q, k, v, slopes, sinks)
-        return o_BTNH, *gradients
 
-    assert_all_close(of(by_chunks), of(whole), 1e-5)
+@pytest.mark.parametrize("name", masks())
+def test_block_by_block_reads_the_same_with_the_same_gradients(name):
+    """With shared heads, values of another width, a bias with gradients, sinks, a soft-cap, and blocks that are not
+    full.
+    """
+    how = {"mask": masks()[name], "scale": 0.7, "softcap": 3.0}
+    operands = normal(0, 2, LONG, 4, H), normal(1, 2, KEYS, 2, H), normal(2, 2, KEYS, 2, 7)
+    extra, weighing = (np.float32([0.5, 0.01, 0.0, 0.2]), normal(4, 4)), normal(3, 2, LONG, 4, 7)
+    found, expected = (
+        slopes_of(backend, weighing, *operands, *extra, **how) for backend in (Blockwise(BLOCK), Formula())
+    )
+    assert_all_close(found, expected, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["causal", "segments", "nothing for some", "all"])
+def test_block_by_block_in_half_precision_sums_in_single(name):
+    """The distance from the formula in float32 is that of the formula in bfloat16, or less."""
+    how, weighing = {"mask": masks()[name]}, normal(3, 2, LONG, 2, H)
+    operands = normal(0, 2, LONG, 2, H), normal(1, 2, KEYS, 2, H), normal(2, 2, KEYS, 2, H)
+    rounded = [jnp.asarray(x, jnp.bfloat16) for x in operands]
+    exact = slopes_of(Formula(), weighing, *(x.astype(jnp.float32) for x in rounded), None, None, **how)
+    found = slopes_of(Blockwise(BLOCK), weighing, *rounded, None, None, **how)
+    assert all(x.dtype == jnp.bfloat16 for x in found[:4])
+    assert_all_close([x.astype(jnp.float32) for x in found[:4]], exact[:4], 2.0**-6)
 
 
 @pytest.mark.parametrize("sinks", [None, normal(3, 2)], ids=["no sinks", "sinks"])
-def test_chunks_whose_window_holds_no_key_read_nothing(sinks):
-    q, k, v = normal(0, 2, 60, 2, H), normal(1, 2, 13, 2, H), normal(2, 2, 13, 2, H)
-
-    def whole(q, k, v, mask, bias, sinks):
-        return attention_with_weights(q, k, v, mask=mask, bias=bias, sinks_N=sinks)[0]
-
-    def of(form):
-        o_BTNH, pull = jax.vjp(lambda *qkv: form(*qkv, Window(4), None, sinks), q, k, v)
-        return o_BTNH, *pull(jnp.ones_like(o_BTNH))
-
-    found = of(by_chunks)
+def test_blocks_whose_window_holds_no_key_read_nothing(sinks):
+    operands = normal(0, 2, 60, 2, H), normal(1, 2, 13, 2, H), normal(2, 2, 13, 2, H)
+    found, expected = (
+        slopes_of(backend, np.ones((2, 60, 2, H)), *operands, None, sinks, mask=Window(4))
+        for backend in (Blockwise(BLOCK), Formula())
+    )
     assert not found[0][:, 17:].any()
-    assert_all_close(found, of(whole), 1e-5)
+    assert_all_close(found, expected, 1e-5)
 
 
-def test_chunks_refuse_what_does_not_fit():
+@pytest.mark.parametrize("backend", [Formula(), Blockwise(BLOCK)], ids=["formula", "blockwise"])
+def test_what_does_not_fit_is_refused(backend):
     q, k, v = normal(0, 3, 60, 2, H), normal(1, 3, 60, 2, H), normal(2, 3, 60, 2, H)
-    for mask in (Prefix(np.array([5])), Prefix(np.array([5, 7]))):
-        with pytest.raises(ValueError):
-            by_chunks(q, k, v, mask)
     with pytest.raises(ValueError, match="as many values as keys, got 55 and 60"):
-        by_chunks(q, k, v[:, :55])
-    with pytest.raises(ValueError, match="multiple"):
-        by_chunks(q, normal(1, 3, 60, 4, H), normal(2, 3, 60, 4, H))
+        attention(q, k, v[:, :55], backend=backend)
+    with pytest.raises(ValueError, match="multiple of key/value heads, got 2 and 4"):
+        attention(q, normal(1, 3, 60, 4, H), normal(2, 3, 60, 4, H), backend=backend)
 
 
 def test_the_gradient_of_a_small_sink_is_not_lost_among_the_weights():
@@ -256,7 +256,7 @@ def test_the_gradient_of_a_small_sink_is_not_lost_among_the_weights():
     np.testing.assert_allclose(slope, -share * v_SH.astype(float).mean(0).sum(), rtol=1e-5)
 
 
-def test_long_sequences_are_read_chunk_by_chunk_and_no_array_holds_all_scores(monkeypatch):
+def test_long_sequences_are_read_block_by_block_and_no_array_holds_all_scores(monkeypatch):
     """On one CPU device; several divide the heads instead."""
     T, S = 557, 543
     q, k, v = normal(0, 1, T, 4, H), normal(1, 1, S, 2, H), normal(2, 1, S, 2, H)
@@ -270,6 +270,16 @@ def test_long_sequences_are_read_chunk_by_chunk_and_no_array_holds_all_scores(mo
     assert not holds_all_scores()
 
 
+@pytest.mark.parametrize("mask", [None, Causal(), Causal() & Window(60)], ids=["all", "causal", "window"])
+def test_temporaries_grow_with_the_length_and_not_with_its_square(mask):
+    def temporaries(T):
+        q, k, v = (jax.ShapeDtypeStruct((1, T, 3, 32), jnp.float32) for _ in range(3))
+        gradient = jax.grad(lambda *qkv: attention(*qkv, mask=mask, backend=Blockwise(64)).sum(), argnums=(0, 1, 2))
+        return jax.jit(gradient).lower(q, k, v).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporaries(2048) < 2.1 * temporaries(1024)
+
+
 def test_a_mask_reaches_all_that_may_be_read():
     rng = np.random.default_rng(0)
     for mask in (Causal(), Window(4), Causal() & Window(4), Causal() | Prefix(5), ~Causal(), Window(3) & ~Window(2)):
@@ -281,3 +291,16 @@ def test_a_mask_reaches_all_that_may_be_read():
             assert 0 <= first <= last <= 9 and not read[:first].any() and not read[last:].any()
     assert Causal().reach(3, 5, 9) == (0, 5)
     assert (Causal() & Window(3)).reach(4, 6, 9) == (2, 6) and (Window(2) | Window(3)).reach(4, 5, 9) == (2, 7)
+
+
+def test_what_a_mask_calls_whole_may_be_read_by_every_query():
+    rng = np.random.default_rng(0)
+    for mask in (Causal(), Window(4), Causal() & Window(4), Causal() | Window(6), ~Causal(), Prefix(5)):
+        for _ in range(20):
+            start = int(rng.integers(0, 12))
+            stop = start + int(rng.integers(1, 6))
+            first, last = mask.whole(start, stop, 9)
+            read = np.asarray(mask.table(jnp.arange(start, stop), jnp.arange(9))).all(0)
+            assert 0 <= first <= last <= 9 and read[first:last].all()
+    assert Causal().whole(3, 5, 9) == (0, 4) and Window(4).whole(4, 6, 9) == (2, 8)
+    assert (Causal() & Window(4)).whole(4, 6, 9) == (2, 5) and (Causal() | Window(2)).whole(4, 6, 9) == (0, 5)

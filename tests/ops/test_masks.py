@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxformer.ops.attention import attention
-from jaxformer.ops.attention.masks import And, Causal, Mask, Not, Or, Prefix, Segments, Valid, Window, segments
+from jaxformer.ops.attention.masks import And, Causal, Mask, Not, Or, Prefix, Segments, Valid, Window
 from tests.parity.compare import assert_close, normal
 
 B, T, S = 3, 5, 7
@@ -84,7 +84,7 @@ def test_masks_say_what_the_predicates_say(both, first):
     [
         Prefix(np.array([S, 2, 5])),
         Causal() & Valid(np.arange(B * S).reshape(B, S) % 3 != 0),
-        segments(np.arange(B * S).reshape(B, S) // 4) & ~Window(2),
+        Segments(np.arange(B * S).reshape(B, S) // 4) & ~Window(2),
         Prefix(3) | Causal(),
         Causal(),
     ],

@@ -19,12 +19,23 @@ def scores(
     that multiplies by another `scale` says so. `softcap` c bends scores s to c · tanh(s / c) (Gemma Team 2024), then
     `bias_TS` is added. Source: Vaswani et al. 2017, eq. 1 and §3.2.1.
     """
+    before, after = factors(q_TH, scale)
+    products_TS = jnp.einsum("th,sh->ts", q_TH * before, k_SH, preferred_element_type=jnp.float32)
+    return bent(products_TS, after, bias_TS, softcap)
+
+
+def factors(q_TH: Array, scale: float | None) -> tuple[float, float]:
+    """What queries are multiplied by, and their products with keys.
+
+    There are fewer queries than products, but shorter numbers than float32 would be rounded by it.
+    """
     scale = 1 / math.sqrt(q_TH.shape[-1]) if scale is None else scale
-    # There are fewer queries than scores, but shorter numbers than float32 would be rounded by it.
-    first = q_TH.dtype == jnp.float32
-    scores_TS = jnp.einsum("th,sh->ts", q_TH * scale if first else q_TH, k_SH, preferred_element_type=jnp.float32)
-    scores_TS = scores_TS if first else scores_TS * scale
-    scores_TS = capped(scores_TS, softcap)
+    return (scale, 1.0) if q_TH.dtype == jnp.float32 else (1.0, scale)
+
+
+def bent(products_TS: Array, factor: float, bias_TS: Array | None, softcap: float | None) -> Array:
+    """Scores of products of queries and keys: multiplied by a factor, capped, and with their bias."""
+    scores_TS = capped(products_TS * factor, softcap)
     return scores_TS if bias_TS is None else scores_TS + bias_TS
 
 

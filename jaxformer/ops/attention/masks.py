@@ -36,6 +36,12 @@ class Mask:
         """
         return 0, keys
 
+    def whole(self, start: int, stop: int, keys: int) -> tuple[int, int]:
+        """Bounds first, last of so many keys that every query at start … stop-1 may read, whatever the mask's arrays
+        hold; there may be more of them.
+        """
+        return 0, 0
+
     def table(self, query_positions_T: Array, key_positions_S: Array) -> Array:
         """The whole table [T, S] of the predicate, for the formula that needs it."""
         table_TS = self(query_positions_T[:, None], key_positions_S[None, :])
@@ -50,15 +56,15 @@ class Mask:
             value = getattr(self, field.name)
             if isinstance(value, Mask):
                 return value.batch_axes()
-            return 0 if jnp.ndim(value) > field.metadata["rank"] else None
+            return 0 if value is not None and jnp.ndim(value) > field.metadata["rank"] else None
 
         dynamic = (f for f in dataclasses.fields(self) if not f.metadata.get("static"))  # pyright: ignore[reportArgumentType]
         return dataclasses.replace(self, **{f.name: axis(f) for f in dynamic})  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-def _per_sequence(rank: int) -> Any:
+def _per_sequence(rank: int, **options: Any) -> Any:
     """A leaf that has `rank` axes for one sequence, and one more in front where it differs over a batch."""
-    return dataclasses.field(metadata={"rank": rank})
+    return dataclasses.field(metadata={"rank": rank}, **options)
 
 
 @jax.tree_util.register_dataclass
@@ -71,6 +77,9 @@ class Causal(Mask):
 
     def reach(self, start, stop, keys):
         return 0, min(stop, keys)
+
+    def whole(self, start, stop, keys):
+        return 0, min(start + 1, keys)
 
 
 @jax.tree_util.register_dataclass
@@ -91,6 +100,9 @@ class Window(Mask):
 
     def reach(self, start, stop, keys):
         return max(0, min(start - self.size + 1, keys)), min(stop + self.size - 1, keys)
+
+    def whole(self, start, stop, keys):
+        return _shared((0, keys), (min(stop - self.size, keys), start + self.size))
 
 
 @jax.tree_util.register_dataclass
@@ -123,15 +135,11 @@ class Segments(Mask):
     """A query reads keys of its own segment: several documents packed in one sequence do not see each other."""
 
     query_ids_T: Array = _per_sequence(1)
-    key_ids_S: Array = _per_sequence(1)
+    key_ids_S: Array | None = _per_sequence(1, default=None)
+    """None where a sequence reads itself."""
 
     def __call__(self, t, s):
-        return self.query_ids_T[t] == self.key_ids_S[s]
-
-
-def segments(ids_T: Array) -> Segments:
-    """Segments of a sequence that reads itself."""
-    return Segments(ids_T, ids_T)
+        return self.query_ids_T[t] == (self.query_ids_T if self.key_ids_S is None else self.key_ids_S)[s]
 
 
 @jax.tree_util.register_dataclass
@@ -146,8 +154,10 @@ class And(Mask):
         return self.left(t, s) & self.right(t, s)
 
     def reach(self, start, stop, keys):
-        (a, b), (c, d) = self.left.reach(start, stop, keys), self.right.reach(start, stop, keys)
-        return max(a, c), max(max(a, c), min(b, d))
+        return _shared(self.left.reach(start, stop, keys), self.right.reach(start, stop, keys))
+
+    def whole(self, start, stop, keys):
+        return _shared(self.left.whole(start, stop, keys), self.right.whole(start, stop, keys))
 
 
 @jax.tree_util.register_dataclass
@@ -165,6 +175,10 @@ class Or(Mask):
         (a, b), (c, d) = self.left.reach(start, stop, keys), self.right.reach(start, stop, keys)
         return min(a, c), max(b, d)
 
+    def whole(self, start, stop, keys):
+        both = self.left.whole(start, stop, keys), self.right.whole(start, stop, keys)
+        return max(both, key=lambda bounds: bounds[1] - bounds[0])
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -175,3 +189,9 @@ class Not(Mask):
 
     def __call__(self, t, s):
         return ~self.mask(t, s)
+
+
+def _shared(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    """Bounds of what lies within both."""
+    first = max(a[0], b[0])
+    return first, max(first, min(a[1], b[1]))
