@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxformer.cli.classification import classify
+from jaxformer.cli.keeping import keep_compiled, keep_memory
 from jaxformer.cli.options import FAILED, INTERRUPTED, USAGE
 from jaxformer.cli.pretrained import chat, embed, export, fill, generate
 from jaxformer.cli.training import CAUSAL_LM, CLASSIFY, INSTRUCT, MASKED_LM, TRANSLATE
@@ -67,7 +68,8 @@ COMMANDS: dict[tuple[str, ...], tuple[Command, str]] = {
 def main() -> None:
     """The `jaxformer` command."""
     if sys.argv[1:2] in (["train"], ["bench"]) and "--help" not in sys.argv:
-        _keep_memory()
+        keep_memory()
+    keep_compiled()
     # Who stops a service wants what Ctrl-C does.
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
@@ -140,24 +142,3 @@ def _overview() -> str:
 
 def _interrupt(number: int, frame: Any) -> NoReturn:
     raise KeyboardInterrupt
-
-
-TUNABLES = "GLIBC_TUNABLES"
-KEEP_MEMORY = ("glibc.malloc.hugetlb=1", "glibc.malloc.mmap_max=0", f"glibc.malloc.trim_threshold={2**33}")
-"""Large pages; large arrays from the common heap, not from a mapping that goes with them; 8 GiB may lie free."""
-
-
-def _keep_memory() -> None:
-    """Starts this process over with glibc asking for huge pages and keeping what is freed, where nobody has told
-    it what to do.
-
-    XLA on a CPU takes its temporaries from malloc and gives them back at every step, and the kernel then clears
-    thousands of small pages again; without that, the steps of two GPTs were measured to take 0.7 to 0.85 of the time.
-    glibc reads the settings only as a process begins.
-    """
-    given = os.environ.get(TUNABLES, "")
-    missing = [setting for setting in KEEP_MEMORY if setting.partition("=")[0] not in given]
-    if not sys.platform.startswith("linux") or not missing:
-        return
-    os.environ[TUNABLES] = ":".join(filter(None, [given, *missing]))
-    os.execv(sys.executable, sys.orig_argv)

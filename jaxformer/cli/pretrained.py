@@ -92,7 +92,7 @@ def generate(arguments: Sequence[str]) -> int:
     from jaxformer.recipes.load import load_model
 
     prompts = standard_input() if asked.prompt is None else [utf8(asked.prompt)]
-    bundle, stop = load_model(asked.model), tuple(map(utf8, asked.stop))
+    bundle, stop = load_model(asked.model).apart(), tuple(map(utf8, asked.stop))
     for prompt in prompts:
         bundle.prompt(prompt)  # before the first one is continued, all are known to be right
     options = dict(count=asked.max_tokens, sampling=asked.sampling, stop=stop, seed=asked.seed)
@@ -110,7 +110,7 @@ def chat(arguments: Sequence[str]) -> int:
     from jaxformer.recipes.load import load_model
 
     system = None if asked.system is None else utf8(asked.system)
-    talk = Talk(load_model(asked.model), asked.sampling, asked.seed, system)
+    talk = Talk(load_model(asked.model).apart(), asked.sampling, asked.seed, system)
     for said in itertools.takewhile(str.strip, turns("> ")):
         for piece in talk.answer(said, asked.max_tokens):
             print(piece, end="", flush=True)

@@ -1,12 +1,15 @@
 """A decoder alone: GPT, Llama, Qwen, Gemma, Mixtral, DeepSeek. What differs between them is the config."""
 
+from dataclasses import replace
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxformer.config.blocks import RmsNorm
+from jaxformer.config.blocks import Group, RmsNorm
 from jaxformer.config.model import DecoderConfig
 from jaxformer.nn.attention import Attend, Unrecorded, Where
 from jaxformer.nn.block import Beside, Block, Context
@@ -108,6 +111,23 @@ class Decoder(nn.Module):
     def recording(self) -> "Decoder":
         """The same model, keeping its attention weights."""
         return self.clone(attend=attention_with_weights)
+
+    def apart(self, params: Any) -> tuple["Decoder", Any]:
+        """The same model and parameters with every layer a group of its own, its arrays copied out of the stack.
+
+        It compiles more slowly and writes faster: at every token a stack is copied layer by layer, and its cache whole.
+        """
+        layers, groups = {}, []
+        for g, group in enumerate(self.config.groups):
+            row = params["params"]["layers"][f"rows_{g}"]
+            for t in range(group.times):
+                for b, block in enumerate(group.blocks):
+                    layers[f"rows_{len(groups)}"] = {
+                        "blocks_0": jax.tree.map(itemgetter(slice(t, t + 1)), row[f"blocks_{b}"])
+                    }
+                    groups.append(Group((block,)))
+        model = self.clone(config=replace(self.config, groups=tuple(groups)))
+        return model, {**params, "params": {**params["params"], "layers": layers}}
 
     def prefill(self, tokens_BT: Array, length_B: Array, room: int, slack: int = 0) -> tuple[Array, DecoderCache]:
         """Logits [B, V] after each prompt, whose first `length_B` tokens are true, and a cache with room for as many

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from jaxformer import cli
+from jaxformer.cli.keeping import CACHE, CACHE_SIZE, KEEP_MEMORY, TUNABLES, keep_compiled
 from jaxformer.config.presets import PRESETS
 from jaxformer.training.job import JOBS
 from tests.cli.toy import ROOT, refusal
@@ -131,21 +132,35 @@ def test_a_reader_that_has_seen_enough_is_no_error():
 @pytest.mark.parametrize(
     ("given", "then"),
     [
-        ("", ":".join(cli.KEEP_MEMORY)),
-        ("glibc.malloc.mmap_max=9", ":".join(["glibc.malloc.mmap_max=9", cli.KEEP_MEMORY[0], cli.KEEP_MEMORY[2]])),
-        (":".join(cli.KEEP_MEMORY), None),
+        ("", ":".join(KEEP_MEMORY)),
+        ("glibc.malloc.mmap_max=9", ":".join(["glibc.malloc.mmap_max=9", KEEP_MEMORY[0], KEEP_MEMORY[2]])),
+        (":".join(KEEP_MEMORY), None),
     ],
     ids=["nothing", "a part", "all"],
 )
 def test_a_training_begins_anew_with_memory_that_is_kept_unless_told_otherwise(given, then, monkeypatch):
-    monkeypatch.setenv(cli.TUNABLES, given)
+    monkeypatch.setenv(TUNABLES, given)
     monkeypatch.setattr(sys, "argv", ["jaxformer", "train", "translate", "--nonsense"])
     begun = []
-    monkeypatch.setattr(os, "execv", lambda *command: begun.append((command, os.environ[cli.TUNABLES])))
+    monkeypatch.setattr(os, "execv", lambda *command: begun.append((command, os.environ[TUNABLES])))
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit):
         cli.main()
     assert begun == ([] if then is None else [((sys.executable, sys.orig_argv), then)])
+
+
+def test_compiled_programs_are_kept_in_the_users_cache_unless_told_otherwise(monkeypatch, tmp_path):
+    for name in (CACHE, CACHE_SIZE):
+        monkeypatch.setenv(name, "")  # so that what is set now is taken back later
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    keep_compiled()
+    assert os.environ[CACHE_SIZE] == str(2**30)
+    if sys.platform == "linux":
+        assert os.environ[CACHE].startswith(str(tmp_path / "jaxformer" / "compiled"))
+    monkeypatch.setenv(CACHE, "")
+    keep_compiled()
+    assert os.environ[CACHE] == ""
 
 
 def test_a_benchmark_is_run_with_its_options(tmp_path, monkeypatch, capsys):

@@ -168,6 +168,13 @@ def test_what_is_exported_is_the_same_model(decoder, bundle, tmp_path, said):
 # What cannot be done is one line, and nothing is written.
 
 
+def test_a_bundle_with_its_layers_apart_is_written_alike(bundle, tmp_path):
+    bundle.save(tmp_path / "stacked")
+    bundle.apart().save(tmp_path / "apart")
+    stacked, apart = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("stacked", "apart"))
+    assert stacked == apart
+
+
 def test_a_model_is_never_written_over_another(decoder, encoder, capsys):
     before = contents(encoder)
     message = "{} holds a model already; choose another folder"

@@ -9,7 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from jaxformer.cli import KEEP_MEMORY, TUNABLES, run
+from jaxformer.cli import run
+from jaxformer.cli.keeping import CACHE, KEEP_MEMORY, TUNABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,7 +90,8 @@ def process(
 ) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own, with these flags for the compiler."""
     flags = f"{flags} --xla_force_host_platform_device_count={devices}"
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", TUNABLES: ":".join(KEEP_MEMORY)}
+    kept = {TUNABLES: ":".join(KEEP_MEMORY), CACHE: ""}
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **kept}
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, **options)
 

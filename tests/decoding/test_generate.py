@@ -65,6 +65,16 @@ def test_every_next_token_is_the_likeliest_of_the_whole_forward_pass(name):
         np.testing.assert_array_equal(says.argmax(-1), written.tokens_BN[row])
 
 
+@pytest.mark.parametrize("name", ["windows and global", "latent, experts"])
+def test_layers_apart_write_the_same(name):
+    model, params, _ = made(name)
+    apart, rows = model.apart(params)
+    assert all(group.times == len(group.blocks) == 1 for group in apart.config.groups)
+    written = [generate(*each, TOKENS, LENGTHS, count=NEW, seed=2) for each in ((model, params), (apart, rows))]
+    np.testing.assert_array_equal(*(w.tokens_BN for w in written))
+    np.testing.assert_allclose(*(m.apply(p, TOKENS) for m, p in ((model, params), (apart, rows))), atol=1e-5)
+
+
 @every_model
 def test_logits_from_the_cache_are_those_of_the_whole(name):
     """The prompt in portions, then tokens one by one, against one pass."""
