@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxformer.config.attention import Auto, Blockwise, Cudnn, Formula, Splash
     from jaxformer.config.errors import UserError
     from jaxformer.config.model import (
         DecoderConfig,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from jaxformer.training.step import make_step
 
 _HOMES = {
+    "config.attention": ("Auto", "Blockwise", "Cudnn", "Formula", "Splash"),
     "config.errors": ("UserError",),
     "config.model": ("DecoderConfig", "EncoderConfig", "EncoderDecoderConfig", "RnnConfig", "TransformerConfig"),
     "config.presets": ("preset",),
@@ -50,18 +52,23 @@ _HOMES = {
 }
 
 __all__ = [
+    "Auto",
+    "Blockwise",
     "Causal",
+    "Cudnn",
     "Decoder",
     "DecoderConfig",
     "Encoder",
     "EncoderConfig",
     "EncoderDecoderConfig",
+    "Formula",
     "Mask",
     "Prefix",
     "Rnn",
     "RnnConfig",
     "Sampling",
     "Segments",
+    "Splash",
     "Transformer",
     "TransformerConfig",
     "UserError",

@@ -42,7 +42,10 @@ def keep_compiled() -> None:
         return
     from platformdirs import user_cache_path
 
-    os.environ[CACHE] = str(user_cache_path("jaxformer") / "compiled" / _processor())
+    folder = user_cache_path("jaxformer") / "compiled" / _processor()
+    if not os.access(next(parent for parent in folder.parents if parent.exists()), os.W_OK):
+        return
+    os.environ[CACHE] = str(folder)
     os.environ.setdefault(CACHE_SIZE, str(CACHE_LIMIT))
 
 
