@@ -97,6 +97,19 @@ class Instruction:
         found = re.search(r'"known_trip_count":\{"n":"(\d+)"', self.attributes)
         return None if found is None else int(found[1])
 
+    @property
+    def estimated_cycles(self) -> int:
+        """What a TPU's compiler expects the kernel to take, by a model of its own; 0 where it says nothing."""
+        found = re.search(r'"estimated_cycles":"(\d+)"', self.attributes)
+        return 0 if found is None else int(found[1])
+
+    @property
+    def started(self) -> "Instruction":
+        """Of `copy-start` and its like, which yields its operands, its result and a handle: the copy itself."""
+        if not self.opcode.endswith("-start"):
+            return self
+        return replace(self, opcode=self.opcode.removesuffix("-start"), shapes=self.shapes[-2:-1] or self.shapes)
+
 
 @dataclass(frozen=True)
 class Computation:

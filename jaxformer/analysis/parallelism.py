@@ -52,6 +52,9 @@ class Parallelism:
     kernels: int
     """How often something is started: a fusion, a product, a copy. Devices start kernels one after another, so a
     program whose kernels are small takes as long as it takes to start them."""
+    cycles: int = 0
+    """The sum of what the compiler itself expects the kernels to take, where it says so: an estimate, by TPU compilers
+    alone, and not of every kernel."""
     unread: tuple[str, ...] = ()
     """What could not be counted: a loop whose turns depend on its data, which is counted as one turn, and calls of
     libraries, counted as nothing. Where there is any, all figures are lower bounds."""
@@ -90,9 +93,7 @@ def count(program: jax.stages.Compiled | jax.stages.Lowered | str) -> Parallelis
     counting = _Counting({})
     run = counting.run(Place(module, module.entry), [0] * len(module.entry.parameters), fused=False)
     total = run.total
-    return Parallelism(
-        total.work, total.products, total.bytes, _latest(run.value), total.kernels, tuple(counting.unread)
-    )
+    return Parallelism(**total._asdict(), depth=_latest(run.value), unread=tuple(counting.unread))
 
 
 Ready = int | tuple["Ready", ...]
@@ -104,6 +105,7 @@ class _Total(NamedTuple):
     products: int = 0
     bytes: int = 0
     kernels: int = 0
+    cycles: int = 0
 
     def and_(self, other: "_Total", times: int = 1) -> "_Total":
         return _Total(*(mine + times * its for mine, its in zip(self, other, strict=True)))
@@ -137,8 +139,8 @@ class _Counting:
         return _Run(total, ready[place.computation.root.name])
 
     def _instruction(self, place: Place, instruction: Instruction, given: list[Ready], fused: bool) -> _Run:
-        opcode = instruction.opcode
-        match opcode.removesuffix("-start"):
+        instruction = instruction.started
+        match instruction.opcode:
             case "tuple":
                 return _Run(_Total(), tuple(given))
             case "get-tuple-element":
@@ -151,11 +153,11 @@ class _Counting:
                 return self._choice(place, instruction, given, fused)
             case "call" | "fusion" | "async":
                 return self._call(place, instruction, given, fused)
-        if opcode.endswith(("-done", "-update")):
-            return _Run(_Total(), _latest(*given))
+            case opcode if opcode.endswith(("-done", "-update")):
+                return _Run(_Total(), _latest(*given))
         cost = price(instruction, place.computation, self._combination(place, instruction))
         if cost is None:
-            self.unread[f"{instruction.target or opcode}: operations unknown, counted as none"] = None
+            self.unread[f"{instruction.target or instruction.opcode}: operations unknown, counted as none"] = None
         cost = cost or FREE
         total = _Total(cost.work, cost.work if instruction.opcode in PRODUCTS else 0)
         return _Run(total.and_(self._kernel(place, instruction, fused)), _latest(*given) + cost.steps)
@@ -164,7 +166,9 @@ class _Counting:
         if fused or instruction.opcode in (GIVEN | NAMES) - {"iota"}:
             return _Total()
         held = place.module.computations[instruction.called[0]] if instruction.opcode == "fusion" else None
-        return _Total(bytes=traffic(instruction, place.computation, held), kernels=1)
+        return _Total(
+            bytes=traffic(instruction, place.computation, held), kernels=1, cycles=instruction.estimated_cycles
+        )
 
     def _combination(self, place: Place, instruction: Instruction) -> Price:
         """What it costs to apply the computation of a reduction, sort or scatter once."""

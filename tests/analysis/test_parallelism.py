@@ -217,3 +217,60 @@ def test_jitted_or_not_with_arrays_or_shapes():
 
 def test_the_example_of_the_docstring():
     assert doctest.testmod(module) == (0, 6)
+
+
+# As a TPU's compiler writes it: the turns of the loop are unsaid, copies begin and end, kernels have estimates.
+FOR_TPU = """\
+HloModule m, is_scheduled=true
+
+%scaled (p.1: f32[7]) -> f32[7] {
+  %p.1 = f32[7]{0} parameter(0)
+  ROOT %multiply.1 = f32[7]{0} multiply(%p.1, %p.1)
+}
+
+%body (t.1: (s32[], f32[7])) -> (s32[], f32[7]) {
+  %t.1 = (s32[]{:T(128)}, f32[7]{0:T(128)S(1)}) parameter(0)
+  %i.1 = s32[]{:T(128)} get-tuple-element(%t.1), index=0
+  %one.1 = s32[]{:T(128)} constant(1)
+  %next.1 = s32[]{:T(128)} add(%i.1, %one.1)
+  %h.1 = f32[7]{0:T(128)S(1)} get-tuple-element(%t.1), index=1
+  %new.1 = f32[7]{0:T(128)S(1)} fusion(%h.1), calls=%scaled, backend_config={"estimated_cycles":"1826"}
+  ROOT %t.2 = (s32[]{:T(128)}, f32[7]{0:T(128)S(1)}) tuple(%next.1, %new.1)
+}
+
+%condition (t.3: (s32[], f32[7])) -> pred[] {
+  %t.3 = (s32[]{:T(128)}, f32[7]{0:T(128)S(1)}) parameter(0)
+  %i.2 = s32[]{:T(128)} get-tuple-element(%t.3), index=0
+  %limit.1 = s32[]{:T(128)} constant(11)
+  ROOT %less.1 = pred[]{:T(512)} compare(%i.2, %limit.1), direction=LT
+}
+
+%away (p.2: f32[7]) -> f32[3] {
+  %p.2 = f32[7]{0} parameter(0)
+  ROOT %slice.1 = f32[3]{0} slice(%p.2), slice={[0:3]}
+}
+
+ENTRY %main (x.1: f32[7]) -> f32[3] {
+  %x.1 = f32[7]{0:T(128)} parameter(0)
+  %copy-start.1 = (f32[7]{0:T(128)S(1)}, f32[7]{0:T(128)}, u32[]{:S(2)}) copy-start(%x.1)
+  %copy-done.1 = f32[7]{0:T(128)S(1)} copy-done(%copy-start.1)
+  %zero.1 = s32[]{:T(128)} constant(0)
+  %t.4 = (s32[]{:T(128)}, f32[7]{0:T(128)S(1)}) tuple(%zero.1, %copy-done.1)
+  %while.1 = (s32[]{:T(128)}, f32[7]{0:T(128)S(1)}) while(%t.4), condition=%condition, body=%body
+  %h.2 = f32[7]{0:T(128)S(1)} get-tuple-element(%while.1), index=1
+  %async-start.1 = ((f32[7]{0:T(128)S(1)}), f32[3]{0:T(128)}, u32[]{:S(2)}) async-start(%h.2), calls=%away
+  ROOT %async-done.1 = f32[3]{0:T(128)} async-done(%async-start.1)
+}
+"""
+
+
+def test_a_program_for_a_tpu_is_read_with_its_estimate():
+    counter, copied, sliced = 2 * 4 + 4, 2 * 7 * 4, 2 * 3 * 4
+    assert count(FOR_TPU) == Parallelism(
+        work=11 * 7,
+        products=0,
+        bytes=11 * (counter + 2 * 7 * 4) + copied + sliced,
+        depth=11,
+        kernels=11 * 2 + 2,
+        cycles=11 * 1826,
+    )

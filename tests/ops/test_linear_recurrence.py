@@ -159,6 +159,17 @@ def test_half_precision_is_near_full_precision(name, form):
     np.testing.assert_allclose(got.astype(jnp.float64), full, rtol=0.02, atol=0.02)
 
 
+@each_layer
+def test_states_are_computed_in_single_precision_or_better(name):
+    layer, parameters, _, _ = LAYERS[name]
+
+    def form(a_TH, b_TH, h_H):
+        assert a_TH.dtype == b_TH.dtype == jnp.float32
+        return b_TH
+
+    layer(parameters(jnp.bfloat16), jnp.asarray(normal(10, T, D), jnp.bfloat16), form=form)
+
+
 @each_form
 def test_a_state_of_min_gru_stays_among_what_is_new(form):
     p, x_TD = min_gru_parameters(), normal(10, 64, D)
