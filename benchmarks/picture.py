@@ -28,13 +28,16 @@ class Line:
 
 
 def logarithmic(axis: "Axes", lines: Mapping[str, Line]) -> None:
-    """Both axes, with a tick at every x: for what was measured at the powers of two."""
+    """Both axes, with a tick at every x, of which many are named every other time: for what was measured at the powers
+    of two.
+    """
     from matplotlib.ticker import EngFormatter, LogLocator
 
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
     ticks = sorted({x for line in lines.values() for x in line.x})
-    axis.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    gap = 2 if len(ticks) > 8 else 1
+    axis.set_xticks(ticks, [f"{tick:,.0f}" if i % gap == 0 else "" for i, tick in enumerate(ticks)])
     axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.yaxis.set_major_formatter(EngFormatter(sep=""))
 
@@ -75,18 +78,19 @@ def panels(
     title: str,
     x_label: str,
     y_label: str,
+    comparable: bool = True,
     scales: Callable[["Axes", Mapping[str, Line]], None] = logarithmic,
     names: Callable[["Axes", Mapping[str, Line], float], None] = at_ends,
 ) -> None:
     """Draws a grid of (heading, lines by name) and writes it as PNG: axes as `scales` lays them out, lines named as
-    `names` does it.
+    `names` does it. The panels of a row share their heights if these are `comparable`.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.0 + 4.6 * len(grid[0]), 1.0 + 3.2 * len(grid)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(grid), len(grid[0]), sharex=True, sharey="row", squeeze=False)
+    axes = figure.subplots(len(grid), len(grid[0]), sharex=True, sharey="row" if comparable else "none", squeeze=False)
     for row, panel_row in zip(axes, grid, strict=True):
         for axis, (heading, lines) in zip(row, panel_row, strict=True):
             _panel(axis, heading, lines)

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxformer.analysis.parallelism import parallelism
     from jaxformer.config.attention import Auto, Blockwise, Cudnn, Formula, Splash
     from jaxformer.config.errors import UserError
     from jaxformer.config.model import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from jaxformer.training.step import make_step
 
 _HOMES = {
+    "analysis.parallelism": ("parallelism",),
     "config.attention": ("Auto", "Blockwise", "Cudnn", "Formula", "Splash"),
     "config.errors": ("UserError",),
     "config.model": ("DecoderConfig", "EncoderConfig", "EncoderDecoderConfig", "RnnConfig", "TransformerConfig"),
@@ -82,6 +84,7 @@ __all__ = [
     "greedy",
     "load",
     "make_step",
+    "parallelism",
     "preset",
 ]
 

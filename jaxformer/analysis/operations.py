@@ -46,7 +46,9 @@ ELEMENTWISE = frozenset({
 PRODUCTS = frozenset({"dot", "convolution"})
 """Products of matrices, each way to write them."""
 
-HARMLESS = frozenset({"AllocateBuffer", "Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "MoveToDevice"})
+HARMLESS = frozenset(
+    {"AllocateBuffer", "ConcatBitcast", "Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "MoveToDevice"}
+)
 """Custom calls that compute nothing."""
 
 

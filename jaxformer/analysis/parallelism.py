@@ -6,7 +6,7 @@ many of them find something to do. An attention layer and a recurrent one differ
 as log T from T.
 
     >>> import jax, jax.numpy as jnp
-    >>> from jaxformer.analysis.parallelism import parallelism
+    >>> from jaxformer import parallelism
     >>> x = jax.ShapeDtypeStruct((64, 8), jnp.float32)
     >>> power = lambda x_TD: jax.lax.scan(lambda h_D, x_D: (h_D * x_D, None), jnp.ones(8), x_TD)[0]
     >>> counted = parallelism(power, x)  # compiled for the device at hand, and not run

@@ -23,7 +23,10 @@ def test_what_has_room_stays():
 LINE = Line([8, 16], [3.0, 4.0], [2.5, 3.5], [3.5, 5.0])
 
 
-@pytest.mark.parametrize("layout", [{}, {"scales": linear, "names": in_corner}], ids=["as it is", "in time"])
+LAYOUTS = {"as it is": {}, "in time": {"scales": linear, "names": in_corner}, "of several units": {"comparable": False}}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_panels_are_written_as_png(tmp_path, layout):
     path = tmp_path / "new" / "picture.png"
     grid = [[("left", {"A": LINE}), ("right", {"A": LINE, "B": LINE})]]
@@ -44,3 +47,10 @@ def test_axes_and_names_are_what_they_are_called():
     linear(axis, lines)
     in_corner(axis, lines, 1.0)
     assert axis.get_xlim()[0] == 0 and [text.get_text() for text in axis.get_legend().get_texts()] == ["A", "B"]
+
+
+def test_many_ticks_are_named_every_other_time():
+    axis, many = Figure().subplots(), [2.0**power for power in range(6, 16)]
+    logarithmic(axis, {"A": Line(many, many, many, many)})
+    named = [tick.get_text() for tick in axis.get_xticklabels()]
+    assert named == ["64", "", "256", "", "1,024", "", "4,096", "", "16,384", ""]
