@@ -91,6 +91,11 @@ class Instruction:
         found = re.search(r'custom_call_target="([^"]*)"', self.attributes)
         return None if found is None else found[1]
 
+    def library_axes(self, name: str) -> tuple[int, ...]:
+        """Axes among the backend's remarks, as "lhs_contracting_dimensions":["1"] of a library's product."""
+        found = re.search(rf'"{name}":\[([^\]]*)\]', self.attributes)
+        return tuple(int(number) for number in re.findall(r"\d+", found[1])) if found else ()
+
     @property
     def known_trips(self) -> int | None:
         """Turns of a loop, where the compiler has noted them."""

@@ -46,6 +46,12 @@ ELEMENTWISE = frozenset({
 PRODUCTS = frozenset({"dot", "convolution"})
 """Products of matrices, each way to write them."""
 
+BLAS = frozenset({"__cublas$gemm", "__cublas$lt$matmul", "__cublas$lt$matmul$f8"})
+"""Custom calls that are a product of matrices, as on GPUs; what they add to it on the way is not counted."""
+
+SUMMED = "lhs_contracting_dimensions"
+"""The remark that tells the axes of the left factor over which such a call sums."""
+
 HARMLESS = frozenset(
     {"AllocateBuffer", "ConcatBitcast", "Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "MoveToDevice"}
 )
@@ -98,9 +104,17 @@ def price(instruction: Instruction, computation: Computation, combine: Price) ->
             return Price(updates.size * combine.work, 1 + combine.steps)
         case "sort":
             return _sort(shapes[0], instruction.numbers("dimensions")[0], combine)
+        case "custom-call" if instruction.target in BLAS and (axes := instruction.library_axes(SUMMED)):
+            terms = prod(shapes[0].dimensions[axis] for axis in axes)
+            return Price(2 * result.size * terms, 1 + levels(terms))
         case "custom-call" if instruction.target in HARMLESS:
             return FREE
     return None
+
+
+def is_product(instruction: Instruction) -> bool:
+    """Whether it is a product of matrices or a convolution."""
+    return instruction.opcode in PRODUCTS or instruction.target in BLAS
 
 
 def levels(terms: int) -> int:

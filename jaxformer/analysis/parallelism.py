@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxformer.analysis.hlo import Instruction, Place, read
-from jaxformer.analysis.operations import FREE, GIVEN, NAMES, PRODUCTS, Price, price, traffic
+from jaxformer.analysis.operations import FREE, GIVEN, NAMES, Price, is_product, price, traffic
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class _Counting:
         if cost is None:
             self.unread[f"{instruction.target or instruction.opcode}: operations unknown, counted as none"] = None
         cost = cost or FREE
-        total = _Total(cost.work, cost.work if instruction.opcode in PRODUCTS else 0)
+        total = _Total(cost.work, cost.work if is_product(instruction) else 0)
         return _Run(total.and_(self._kernel(place, instruction, fused)), _latest(*given) + cost.steps)
 
     def _kernel(self, place: Place, instruction: Instruction, fused: bool) -> _Total:

@@ -109,3 +109,25 @@ def test_a_fusion_is_one_kernel_of_the_same_work_and_depth():
     written, compiled = count(lowered), count(lowered.compile())
     assert (written.work, written.depth) == (compiled.work, compiled.depth) == (3 * M * K, 3)
     assert compiled.kernels == 1 and compiled.bytes == 2 * M * K * 4 < written.bytes
+
+
+# As XLA writes it for GPUs (gemm_rewriter_test.cc of openxla/xla): result and workspace, axes among the remarks.
+FOR_GPU = """\
+HloModule m
+
+ENTRY %main (x.1: f32[5,11], y.1: f32[11,7]) -> f32[5,7] {
+  %x.1 = f32[5,11]{1,0} parameter(0)
+  %y.1 = f32[11,7]{1,0} parameter(1)
+  %gemm.1 = (f32[5,7]{1,0}, s8[4194304]{0}) custom-call(%x.1, %y.1), custom_call_target="__cublas$gemm", \
+backend_config={"gemm_backend_config":{"alpha_real":1,"beta":0,"dot_dimension_numbers":\
+{"lhs_contracting_dimensions":["1"],"rhs_contracting_dimensions":["0"],"lhs_batch_dimensions":[]}}}
+  ROOT %result.1 = f32[5,7]{1,0} get-tuple-element(%gemm.1), index=0
+}
+"""
+
+
+def test_a_product_by_a_library_is_a_product():
+    counted = count(FOR_GPU)
+    assert counted.work == counted.products == 2 * M * K * N and counted.depth == 1 + 4 and not counted.unread
+    unsaid = count(FOR_GPU.replace("lhs_contracting", "other"))
+    assert unsaid.unread == ("__cublas$gemm: operations unknown, counted as none",)
