@@ -1,11 +1,13 @@
 """The reader of HLO: both spellings of its text, and the turns of loops that count, however they are written."""
 
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from jaxformer.analysis.hlo import Place, Shape, read
+from jaxformer.analysis.hlo import Module, Place, Shape, read
 
 AS_WRITTEN = """\
 HloModule m, entry_computation_layout={(f32[3,5]{1,0})->(f32[3]{0}, bf16[])}
@@ -80,20 +82,22 @@ def test_what_is_no_hlo_is_refused():
         read("module @jit_f")
 
 
+def loops(module: Module, place: Place | None = None) -> Iterator[int | None]:
+    """Turns of every loop, outer ones before inner ones."""
+    place = place or Place(module, module.entry)
+    for instruction in place.computation.instructions.values():
+        if instruction.opcode == "while":
+            yield place.trips(instruction)
+            yield from loops(module, place.inside(instruction, instruction.attribute("body"), instruction.operands))
+        elif instruction.opcode in ("call", "fusion"):
+            yield from loops(module, place.inside(instruction, instruction.called[0], instruction.operands))
+
+
 def turns_of(function, *args) -> dict[str, list[int | None]]:
     """Turns of the loops of a program as written and as compiled, from the text without the compiler's remarks."""
 
-    def loops(place: Place):
-        for instruction in place.computation.instructions.values():
-            if instruction.opcode == "while":
-                yield place.trips(instruction)
-                yield from loops(place.inside(instruction, instruction.attribute("body"), instruction.operands))
-            elif instruction.opcode in ("call", "fusion"):
-                yield from loops(place.inside(instruction, instruction.called[0], instruction.operands))
-
     def of(text: str):
-        module = read(text.replace("known_trip_count", "unsaid"))
-        return list(loops(Place(module, module.entry)))
+        return list(loops(read(text.replace("known_trip_count", "unsaid"))))
 
     lowered = jax.jit(function).lower(*args)
     return {"written": of(lowered.as_text(dialect="hlo")), "compiled": of(lowered.compile().as_text())}
@@ -111,7 +115,7 @@ LOOPS = {
     "nested": (lambda x: lax.fori_loop(2, 13, lambda i, s: lax.fori_loop(0, 7, lambda j, z: z * x, s), x), [11, 7]),
     "less": (counted_by(lambda i: i < 13, lambda i: i + 1), [10]),
     "less, in steps": (counted_by(lambda i: i < 13, lambda i: i + 4), [3]),
-    "less, mirrored": (counted_by(lambda i: jnp.int32(13) > i, lambda i: 1 + i), [10]),
+    "less, mirrored": (counted_by(lambda i: lax.gt(13, i), lambda i: 1 + i), [10]),
     "at most": (counted_by(lambda i: i <= 13, lambda i: i + 2), [6]),
     "down": (counted_by(lambda i: i > -5, lambda i: i - 1), [8]),
     "down to": (counted_by(lambda i: i >= -5, lambda i: i - 3), [3]),
@@ -148,25 +152,55 @@ def test_turns_of_a_loop(name):
     assert found["compiled"] in (turns, [])
 
 
+# The inner loop's limit is an element of the outer one's tuple, which every turn passes on.
+NESTED = """\
+HloModule m
+
+inner.1 {
+  t.1 = (s32[], s32[]) parameter(0)
+  i.1 = s32[] get-tuple-element(t.1), index=0
+  one.1 = s32[] constant(1)
+  next.1 = s32[] add(i.1, one.1)
+  limit.1 = s32[] get-tuple-element(t.1), index=1
+  ROOT t.2 = (s32[], s32[]) tuple(next.1, limit.1)
+}
+
+outer.1 {
+  t.3 = (s32[], s32[]) parameter(0)
+  i.2 = s32[] get-tuple-element(t.3), index=0
+  limit.2 = s32[] get-tuple-element(t.3), index=1
+  zero.1 = s32[] constant(0)
+  t.4 = (s32[], s32[]) tuple(zero.1, limit.2)
+  while.1 = (s32[], s32[]) while(t.4), condition=less.1, body=inner.1
+  two.1 = s32[] constant(2)
+  next.2 = s32[] add(i.2, two.1)
+  ROOT t.5 = (s32[], s32[]) tuple(next.2, limit.2)
+}
+
+less.1 {
+  t.6 = (s32[], s32[]) parameter(0)
+  i.3 = s32[] get-tuple-element(t.6), index=0
+  limit.3 = s32[] get-tuple-element(t.6), index=1
+  ROOT less.2 = pred[] compare(i.3, limit.3), direction=LT
+}
+
+ENTRY main.1 {
+  zero.2 = s32[] constant(0)
+  seven.1 = s32[] constant(7)
+  t.7 = (s32[], s32[]) tuple(zero.2, seven.1)
+  ROOT while.2 = (s32[], s32[]) while(t.7), condition=less.1, body=outer.1
+}
+"""
+
+
 def test_a_limit_is_followed_through_the_loop_around_it():
-    def function(x):
-        def outer(_, state):
-            limit, y = state
-            _, _, y = lax.while_loop(lambda s: s[0] < s[1], lambda s: (s[0] + 1, s[1], s[2] * x), (0, limit, y))
-            return limit, y
-
-        return lax.fori_loop(0, 3, outer, (7, x))[1]
-
-    assert turns_of(function, X)["written"] == [3, 7]
+    assert list(loops(read(NESTED))) == [4, 7]
+    mirrored = NESTED.replace("compare(i.3, limit.3), direction=LT", "compare(limit.3, i.3), direction=GT")
+    assert list(loops(read(mirrored))) == [4, 7]
+    moving = NESTED.replace("tuple(next.2, limit.2)", "tuple(next.2, next.2)")
+    assert list(loops(read(moving))) == [None, None]
 
 
 def test_the_compilers_own_remark_comes_first():
     text = jax.jit(LOOPS["scan"][0]).lower(X).compile().as_text().replace('{"n":"5"}', '{"n":"6"}')
-    module = read(text)
-    loops = [
-        (computation, one)
-        for computation in module.computations.values()
-        for one in computation.instructions.values()
-        if one.opcode == "while"
-    ]
-    assert [Place(module, computation).trips(one) for computation, one in loops] == [6]
+    assert list(loops(read(text))) == [6]

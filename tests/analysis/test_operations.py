@@ -70,6 +70,11 @@ LOOPLESS = {
         shape(B, N, K, 13),
         shape(M, N, 3, 5),
     ),
+    "spread convolution": (
+        convolution(window_strides=(1, 3), padding=((5, 0), (2, 4)), rhs_dilation=(3, 2)),
+        shape(B, N, K, 13),
+        shape(M, N, 3, 5),
+    ),
     "grouped convolution": (
         convolution(window_strides=(1,), padding=((2, 0),), feature_group_count=K),
         shape(B, K, 13),
@@ -109,6 +114,36 @@ def test_a_fusion_is_one_kernel_of_the_same_work_and_depth():
     written, compiled = count(lowered), count(lowered.compile())
     assert (written.work, written.depth) == (compiled.work, compiled.depth) == (3 * M * K, 3)
     assert compiled.kernels == 1 and compiled.bytes == 2 * M * K * 4 < written.bytes
+
+
+IN_PLACE = """\
+HloModule m
+
+%fused (a.1: f32[101,7], b.1: f32[101,5], x.1: f32[1,7], y.1: f32[1,5], i.1: s32[]) -> (f32[101,7], f32[101,5]) {
+  %a.1 = f32[101,7]{1,0} parameter(0)
+  %b.1 = f32[101,5]{1,0} parameter(1)
+  %x.1 = f32[1,7]{1,0} parameter(2)
+  %y.1 = f32[1,5]{1,0} parameter(3)
+  %i.1 = s32[] parameter(4)
+  %zero.1 = s32[] constant(0)
+  %c.1 = f32[101,7]{1,0} dynamic-update-slice(%a.1, %x.1, %i.1, %zero.1)
+  %d.1 = f32[101,5]{1,0} dynamic-update-slice(%b.1, %y.1, %i.1, %zero.1)
+  ROOT %t.1 = (f32[101,7]{1,0}, f32[101,5]{1,0}) tuple(%c.1, %d.1)
+}
+
+ENTRY %main (a.2: f32[101,7], b.2: f32[101,5], x.2: f32[1,7], y.2: f32[1,5], i.2: s32[]) -> (f32[101,7], f32[101,5]) {
+  %a.2 = f32[101,7]{1,0} parameter(0)
+  %b.2 = f32[101,5]{1,0} parameter(1)
+  %x.2 = f32[1,7]{1,0} parameter(2)
+  %y.2 = f32[1,5]{1,0} parameter(3)
+  %i.2 = s32[] parameter(4)
+  ROOT %fusion.1 = (f32[101,7]{1,0}, f32[101,5]{1,0}) fusion(%a.2, %b.2, %x.2, %y.2, %i.2), kind=kLoop, calls=%fused
+}
+"""
+
+
+def test_a_kernel_that_replaces_rows_of_two_arrays_touches_those_rows():
+    assert count(IN_PLACE).bytes == 2 * (7 + 5) * 4 + 4
 
 
 # As XLA writes it for GPUs (gemm_rewriter_test.cc of openxla/xla): result and workspace, axes among the remarks.

@@ -103,6 +103,7 @@ def curve(function, lengths=(16, 32, 64, 128)):
         (curve(lambda T: T**2), curve(lambda T: 64 * T), [(64, False)]),
         (curve(lambda T: T**2), curve(lambda T: 16 * T), []),
         (curve(lambda T: T), curve(lambda T: 200 * T), []),
+        ({16: 1.0, 32: 2.0, 64: 8.0}, {16: 2.0, 32: 2.0, 64: 2.0}, [(32, False)]),
         ({16: 1.0, 32: 4.0, 64: 1.0}, {16: 2.0, 32: 2.0, 64: 2.0, 128: 9.0}, [(2**4.5, False), (2**5.5, True)]),
     ],
 )
