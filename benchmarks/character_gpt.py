@@ -17,8 +17,6 @@ than this one; and a loss that another recipe would reach sooner.
     python -m benchmarks.character_gpt --data FILE
 """
 
-import importlib.util
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -34,7 +32,6 @@ from benchmarks.picture import Line, in_corner, linear, panels
 from jaxformer.analysis.hardware import summary
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.decoders import gpt2
-from jaxformer.config.errors import UserError
 from jaxformer.config.model import Layers
 from jaxformer.config.text import Characters
 from jaxformer.config.text_data import Windows
@@ -128,11 +125,10 @@ def ours(task: CausalLmTask) -> tuple[Contestant, Any]:
 
 def theirs(task: CausalLmTask, params: Any, compiled: bool) -> Contestant:
     """PyTorch, from the same weights."""
-    import torch
+    torch = measure.rival("torch")
 
     from benchmarks.torch_gpt import Gpt, decayed_groups
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     model = Gpt(task.config.model, task.tokenizer.size)
     model.load(params)
     optimizer = torch.optim.AdamW(decayed_groups(model, 0.1), lr=1e-3, betas=(0.9, 0.99), eps=1e-8, fused=True)
@@ -237,8 +233,7 @@ def main(config: Config) -> dict[str, Any]:
     """Trains, prints the table, and writes JSON and picture; returns what the JSON holds."""
     if config.quick:
         config = replace(config, steps=20, turn=5, look=10, compiled=False)
-    if importlib.util.find_spec("torch") is None:
-        raise UserError("the race needs PyTorch, which is not installed; pip install torch")
+    measure.rival("torch")
     asked, environment = recipe(config), measure.environment()
     corpus = load_text(asked.data)
     task = CausalLmTask(asked, corpus, train_tokenizer(asked.tokenizer, [*corpus.train, *corpus.valid]))

@@ -7,6 +7,8 @@ what each contestant computed.
 """
 
 import datetime
+import importlib
+import importlib.util
 import json
 import os
 import re
@@ -15,6 +17,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,10 @@ import jax
 import numpy as np
 
 from jaxformer.analysis.hardware import describe
+from jaxformer.config.errors import UserError
 
+RIVALS = {"torch": "PyTorch", "transformers": "transformers"}
+"""What some benchmarks race against, by the module's name."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -153,12 +159,24 @@ def agree(results: Mapping[str, Any], tolerance: float) -> float:
     return largest
 
 
+def rival(module: str) -> Any:
+    """A module of `RIVALS`, torch with a thread for each core that the process may use, as XLA has. Raises UserError
+    where it is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise UserError(f"the race needs {RIVALS[module]}, which is not installed; pip install {module}")
+    if module == "torch":
+        importlib.import_module(module).set_num_threads(describe()["cores"])
+    return importlib.import_module(module)
+
+
 def environment() -> dict[str, Any]:
     """Where and with what a figure was measured."""
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "revision": _revision(),
         **describe(),
+        "rivals": {name: metadata.version(name) for name in RIVALS if importlib.util.find_spec(name)},
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "variables": {
             name: os.environ[name]
