@@ -112,3 +112,10 @@ def matrix_product(dtype: Any = np.float32, size: int = SQUARE) -> tuple[Contest
 def alike(tolerance: float, *names: str) -> Callable[[dict[str, Any]], float]:
     """A check that the results of the contestants named, all unless given, agree."""
     return lambda results: measure.agree({name: results[name] for name in names} if names else results, tolerance)
+
+
+def as_one(tree: Any) -> np.ndarray:
+    """All arrays of a gradient as one vector. Some are zero but for rounding, such as that of a bias of keys, which
+    moves all scores of a query alike; by themselves they never agree.
+    """
+    return np.concatenate([np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(tree)])
