@@ -58,11 +58,11 @@ class Gpt(nn.Module):
         """Take the weights of our decoder."""
         tree = params["params"]
         stacked = tree["layers"]["rows_0"]["blocks_0"]
-        _copy(self.tokens.weight, tree["embedding"]["table"])
-        _copy(self.positions.weight, tree["position"]["position"])
-        _norm(self.norm, tree["norm"])
+        copy(self.tokens.weight, tree["embedding"]["table"])
+        copy(self.positions.weight, tree["position"]["position"])
+        copy_norm(self.norm, tree["norm"])
         for i, layer in enumerate(self.layers):
-            _layer(layer, _slice(stacked, i))
+            _layer(layer, slice_of(stacked, i))
 
 
 def decayed_groups(model: Gpt, decay: float) -> list[dict[str, Any]]:
@@ -76,26 +76,35 @@ def decayed_groups(model: Gpt, decay: float) -> list[dict[str, Any]]:
 def _layer(layer: Any, tree: Any) -> None:
     attention, feed_forward = tree["attention"], tree["feed_forward"]
     width = layer.output.weight.shape[0]
-    names = ("query", "key", "value")
-    _copy(layer.joined.weight, np.concatenate([attention[name].reshape(width, width).T for name in names]))
-    _copy(layer.joined.bias, np.concatenate([attention[f"{name}_bias"].reshape(width) for name in names]))
-    _copy(layer.output.weight, attention["output"].reshape(width, width).T)
-    _copy(layer.output.bias, attention["output_bias"])
+    for parameter, values in zip(layer.joined.parameters(), stacked_heads(attention), strict=True):
+        copy(parameter, values)
+    copy(layer.output.weight, attention["output"].reshape(width, width).T)
+    copy(layer.output.bias, attention["output_bias"])
     for name, linear in (("up", layer.up), ("down", layer.down)):
-        _copy(linear.weight, feed_forward[name].T)
-        _copy(linear.bias, feed_forward[f"{name}_bias"])
-    _norm(layer.norm_1, tree["around_attention"]["norm"])
-    _norm(layer.norm_2, tree["around_feed_forward"]["norm"])
+        copy(linear.weight, feed_forward[name].T)
+        copy(linear.bias, feed_forward[f"{name}_bias"])
+    copy_norm(layer.norm_1, tree["around_attention"]["norm"])
+    copy_norm(layer.norm_2, tree["around_feed_forward"]["norm"])
 
 
-def _norm(norm: nn.LayerNorm, tree: Any) -> None:
-    _copy(norm.weight, tree["scale"])
-    _copy(norm.bias, tree["bias"])
+def stacked_heads(tree: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The weight and bias of one product for queries, keys and values, from those of our attention."""
+    names = ("query", "key", "value")
+    weights = [tree[name].reshape(tree[name].shape[0], -1).T for name in names]
+    return np.concatenate(weights), np.concatenate([tree[f"{name}_bias"].ravel() for name in names])
 
 
-def _copy(parameter: Tensor, values: np.ndarray) -> None:
+def copy_norm(norm: nn.LayerNorm, tree: Any) -> None:
+    """The scale and bias of a norm of ours."""
+    copy(norm.weight, tree["scale"])
+    copy(norm.bias, tree["bias"])
+
+
+def copy(parameter: Tensor, values: np.ndarray) -> None:
+    """These values, in place."""
     parameter.copy_(torch.from_numpy(np.array(values)))
 
 
-def _slice(tree: Any, i: int) -> Any:
-    return {name: _slice(leaf, i) if isinstance(leaf, dict) else leaf[i] for name, leaf in tree.items()}
+def slice_of(tree: Any, i: int) -> Any:
+    """One layer of a tree of stacked ones."""
+    return {name: slice_of(leaf, i) if isinstance(leaf, dict) else leaf[i] for name, leaf in tree.items()}
