@@ -171,8 +171,8 @@ class Choice:
     distance: float
 
 
-def fastest(cell: Cell, mode: str, weights: Recurrent, x_TBD: jax.Array, config: Config) -> Choice:
-    """Times all formulations against each other, and the winner against itself unrolled."""
+def fastest(cell: Cell, mode: str, weights: Recurrent, x_TBD: jax.Array, seconds: float, unroll: int) -> Choice:
+    """Times all formulations against each other, and the winner against itself unrolled, if `unroll` is not 1."""
     tried: dict[str, float] = {}
     distances: list[float] = []
 
@@ -184,15 +184,15 @@ def fastest(cell: Cell, mode: str, weights: Recurrent, x_TBD: jax.Array, config:
     def race(candidates: list[Candidate]) -> Candidate:
         timings = measure.alternate(
             [candidate.contestant for candidate in candidates],
-            Effort(config.seconds / 2, least=2, most=10),
+            Effort(seconds / 2, least=2, most=10),
             check=lambda results: distances.append(measure.agree(results, TOLERANCE)),
         )
         tried.update({timing.name: timing.median for timing in timings})
         return min(zip(timings, candidates, strict=True), key=lambda entry: entry[0].median)[1]
 
     best = race([candidate(formulation, 1) for formulation in DISTINCT[mode]])
-    if config.unroll > 1:
-        best = race([best, candidate(best.formulation, config.unroll)])
+    if unroll > 1:
+        best = race([best, candidate(best.formulation, unroll)])
     return Choice(best, tried, max(distances))
 
 
@@ -204,10 +204,14 @@ def attention_weights(config: Config) -> Projections:
 
 
 def recurrent_weights(cell: Cell, config: Config) -> Recurrent:
+    """As many as attention has."""
     D = config.width
-    hidden = equal_hidden_width(cell, D, 4 * D * D)
+    return random_weights(cell, D, equal_hidden_width(cell, D, 4 * D * D), config.seed)
+
+
+def random_weights(cell: Cell, D: int, hidden: int, seed: int) -> Recurrent:
     gH = cell.gates * hidden
-    of_input, of_hidden = jax.random.split(jax.random.key(config.seed))
+    of_input, of_hidden = jax.random.split(jax.random.key(seed))
     return Recurrent(
         jax.random.normal(of_input, (D, gH)) * D**-0.5,
         jax.random.normal(of_hidden, (hidden, gH)) * hidden**-0.5,
@@ -226,7 +230,9 @@ def compare(mode: str, batch: int, length: int, config: Config) -> list[dict[str
     x_TBD = jax.block_until_ready(jnp.swapaxes(x_BTD, 0, 1))
     projections = attention_weights(config)
     recurrent = {cell.name: recurrent_weights(cell, config) for cell in CELLS}
-    choices = {cell.name: fastest(cell, mode, recurrent[cell.name], x_TBD, config) for cell in CELLS}
+    choices = {
+        cell.name: fastest(cell, mode, recurrent[cell.name], x_TBD, config.seconds, config.unroll) for cell in CELLS
+    }
     contestants = [contestant("attention", mode, partial(attention_layer, ours), projections, x_BTD)]
     contestants += [replace(choice.best.contestant, name=name) for name, choice in choices.items()]
 
