@@ -1,4 +1,4 @@
-"""GPT-2 in PyTorch, the rival of `character_gpt`: what one would write there, and the way to our weights."""
+"""GPT-2 in PyTorch, the rival of several benchmarks: what one would write there, and the way to our weights."""
 
 from typing import Any
 
@@ -27,7 +27,21 @@ class Layer(nn.Module):
             for part in self.joined(self.norm_1(x_BTD)).split(D, dim=2)
         )
         read = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x_BTD = x_BTD + self.output(read.transpose(1, 2).reshape(B, T, D))
+        return self._onward(x_BTD, read)
+
+    def read_on(self, x_BTD: Tensor, cache_2BNSH: Tensor, start: int) -> Tensor:
+        """The same for the tokens from place `start` on, whose keys and values are written into the cache."""
+        B, T, D = x_BTD.shape
+        joined_BT3NH = self.joined(self.norm_1(x_BTD)).view(B, T, 3, self.heads, D // self.heads)
+        q_BNTH, *written = joined_BT3NH.permute(2, 0, 3, 1, 4)
+        for kept_BNSH, new_BNTH in zip(cache_2BNSH, written, strict=True):
+            kept_BNSH[:, :, start : start + T] = new_BNTH
+        k_BNSH, v_BNSH = cache_2BNSH[:, :, :, : start + T]
+        # A prompt reads itself; a single token reads all there is.
+        return self._onward(x_BTD, F.scaled_dot_product_attention(q_BNTH, k_BNSH, v_BNSH, is_causal=T > 1))
+
+    def _onward(self, x_BTD: Tensor, read_BNTH: Tensor) -> Tensor:
+        x_BTD = x_BTD + self.output(read_BNTH.transpose(1, 2).reshape(x_BTD.shape))
         return x_BTD + self.down(F.gelu(self.up(self.norm_2(x_BTD)), approximate="tanh"))
 
 
@@ -52,6 +66,23 @@ class Gpt(nn.Module):
 
     def forward(self, tokens_BT: Tensor, labels_BT: Tensor) -> Tensor:
         return self.costs(tokens_BT, labels_BT).mean()
+
+    @torch.inference_mode()
+    def generate(self, tokens_BT: Tensor, count: int) -> Tensor:
+        """The next `count` tokens, each the likeliest one, int64 [B, count]; keys and values are kept."""
+        layers: Any = self.layers
+        (B, T), D, N = tokens_BT.shape, self.tokens.embedding_dim, layers[0].heads
+        caches = [torch.empty(2, B, N, T + count, D // N) for _ in layers]
+        written, start = [], 0
+        for _ in range(count):
+            places_T = torch.arange(start, start + tokens_BT.shape[1])
+            x_BTD = self.tokens(tokens_BT) + self.positions(places_T)
+            for layer, cache in zip(layers, caches, strict=True):
+                x_BTD = layer.read_on(x_BTD, cache, start)
+            start += tokens_BT.shape[1]
+            tokens_BT = F.linear(self.norm(x_BTD[:, -1:]), self.tokens.weight).argmax(-1)
+            written.append(tokens_BT)
+        return torch.cat(written, 1)
 
     @torch.no_grad()
     def load(self, params: Any) -> None:
