@@ -34,7 +34,7 @@ def test_it_measures_every_length_and_everyone(run):
         *(("training", 13, name) for name in (*everyone, MATRIX_PRODUCT)),
         *(("packed training", 11, name) for name in (OURS, SDPA)),
     ]
-    assert all(row["seconds"]["samples"] >= 5 and row["seconds"]["cpu_median"] > 0 for row in run[0]["rows"])
+    assert all(row["seconds"]["samples"] >= 2 and row["seconds"]["cpu_median"] > 0 for row in run[0]["rows"])
 
 
 def test_it_writes_json_with_verdicts(run):

@@ -82,6 +82,10 @@ def test_goals_for_a_cpu_are_not_judged_elsewhere(monkeypatch, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_five_rounds_are_taken_unless_shapes_are_toys():
+    assert Asked().effort.least == 5 and Asked(quick=True).effort.most < 5
+
+
 def test_a_comparison_relates_everything_to_the_first_contestant():
     x = jax.numpy.ones((5, 7))
     contestants = [Contestant(name, lambda: x) for name in "AB"]
