@@ -29,7 +29,7 @@ from benchmarks.comparison import MATRIX_PRODUCT, Row, alike, cases, compare, ma
 from benchmarks.goals import TOYS, Asked, Goal, Verdict, command, conduct
 from benchmarks.measure import Contestant
 from jaxformer.ops.attention import attention
-from jaxformer.ops.attention.masks import Causal, Mask, Window, segments
+from jaxformer.ops.attention.masks import Causal, Mask, Segments, Window
 
 OURS, SDPA, JAX_NN, WINDOWED = "jaxformer", "torch SDPA", "jax.nn", "jaxformer, window"
 TOLERANCE = 1e-4
@@ -145,7 +145,7 @@ def packed(mode: str, config: Config) -> list[Row]:
     """Documents side by side, each of which reads itself."""
     T, of = config.packed, arrays(config.packed, config)
     ids_T = np.arange(T) * 8 // T
-    mask = Causal() & segments(jnp.asarray(ids_T))
+    mask = Causal() & Segments(jnp.asarray(ids_T))
     table_TS = np.asarray(mask.table(jnp.arange(T), jnp.arange(T)))
     contestants = [ours(OURS, mask, mode, of), theirs(mode, of, table_TS)]
     return compare({"mode": f"packed {mode}", "T": T}, contestants, config.effort, check)
@@ -171,7 +171,7 @@ def measured(config: Config) -> Iterator[Row]:
 
 
 def judge(rows: list[Row]) -> list[Verdict]:
-    """The issue's table, each length by itself."""
+    """Each length by itself."""
     verdicts = []
     for case in cases(rows):
         mode, T = case[OURS]["case"].values()

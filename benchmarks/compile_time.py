@@ -145,7 +145,7 @@ def measured(config: Config) -> Iterator[Row]:
 
 
 def judge(rows: list[Row]) -> list[Verdict]:
-    """The issue's table."""
+    """Each figure beside its goal."""
     compiled, started = cases(rows)
     where = f"{compiled[COMPILE_SCANNED]['case']['layers']} layers of width {compiled[COMPILE_SCANNED]['case']['D']}"
     return [

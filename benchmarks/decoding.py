@@ -170,7 +170,7 @@ def measured(config: Config) -> Iterator[Row]:
 
 
 def judge(rows: list[Row]) -> list[Verdict]:
-    """The issue's table: one sequence, and many."""
+    """One sequence, and many."""
     verdicts = []
     for case in cases(rows):
         first, where = case[OURS], f"B {case[OURS]['case']['B']}"

@@ -45,7 +45,7 @@ class Goal:
 
     @property
     def bound(self) -> str:
-        """As the issue's table writes it: "≥ 1.3×"."""
+        """In words: "≥ 1.3×"."""
         sign, bound = ("≥", self.at_least) if self.at_least is not None else ("≤", self.at_most)
         return f"{sign} {bound:g}{self._suffix}"
 

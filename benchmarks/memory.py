@@ -146,7 +146,7 @@ def measured(config: Config) -> Iterator[Row]:
 
 
 def judge(rows: list[Row]) -> list[Verdict]:
-    """The issue's table, and that the state is donated."""
+    """What is kept, and that the state is donated."""
     reads = [row for row in rows if row["case"]["of"] == ATTENTION]
     each = [row["bytes_per_token"] for row in reads]
     *_, longest = reads

@@ -100,7 +100,7 @@ def measured(config: Config) -> Iterator[Row]:
 
 
 def judge(rows: list[Row]) -> list[Verdict]:
-    """The issue's table, each shape by itself."""
+    """Each shape by itself."""
     verdicts = []
     for case in cases(rows):
         shape, choice = case[OURS]["case"], case[OURS]["choice"]

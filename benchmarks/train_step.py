@@ -233,7 +233,7 @@ def measured(config: Config) -> Iterator[Row]:
 
 
 def judge(rows: list[Row]) -> list[Verdict]:
-    """The issue's table."""
+    """Each figure beside its goal."""
     goals = {"GPT": GPT_STEP, "encoder-decoder": PAIR_STEP, "BERT": BERT_STEP}
     verdicts = []
     for case in cases(rows):
