@@ -19,9 +19,9 @@ from jaxformer.ops.attention.biases import Bias
 from jaxformer.ops.attention.formula import bent, factors
 from jaxformer.ops.attention.masks import Mask
 
-SHORT, LONG = 128, 256
-"""Queries, and keys, at a time, of sequences up to 1,024 and of longer ones: their scores fit beside their vectors into
-the cache of a processor's core, and few of them lie beyond what a causal mask allows.
+SHORT, LONG, FEW = 128, 256, 1024
+"""Queries, and keys, at a time, where queries read few keys and where they read many: their scores fit beside their
+vectors into the cache of a processor's core, and few of them lie beyond what a causal mask allows.
 """
 
 LOWEST = float(np.finfo(np.float32).min)
@@ -151,16 +151,22 @@ class Grid(NamedTuple):
 
 def _grid(block: int | None, T: int, S: int, mask: Mask | None) -> Grid:
     """Blocks of equal size, as few as keep to `block`."""
-    block = block or (SHORT if max(T, S) <= 1024 else LONG)
+
+    def bounds(of: Callable[[int, int, int], tuple[int, int]] | None, size: int) -> np.ndarray:
+        """From which key to which, for each block of so many queries; all keys without a mask."""
+        return np.array([(0, S) if of is None else of(start, start + size, S) for start in range(0, T, size)]).T
+
+    reach, whole = (None, None) if mask is None else (mask.reach, mask.whole)
+    if block is None:
+        first, last = bounds(reach, LONG)
+        block = SHORT if (last - first).max() <= FEW else LONG
     Q, K = (-(-length // -(-length // block)) for length in (T, S))
-    starts = range(0, T, Q)
-    read = [(0, S) if mask is None else mask.reach(start, start + Q, S) for start in starts]
-    whole = [(0, S) if mask is None else mask.whole(start, start + Q, S) for start in starts]
-    first, last = np.array([(first // K, -(-last // K)) for first, last in read]).T
+    first, last = bounds(reach, Q)
+    first, last = first // K, -(-last // K)
     # Blocks that are read by all their queries as a whole. The last one may be filled up with keys that are not there.
-    inner = np.array([(-(-first // K), last // K) for first, last in whole]).T
-    start = np.clip(inner[0], first, last)
-    stop = np.clip(inner[1], start, last)
+    start, stop = bounds(whole, Q)
+    start = np.clip(-(-start // K), first, last)
+    stop = np.clip(stop // K, start, last)
     spans = [(True, first, start), (False, start, stop), (True, stop, last)]
     return Grid(Q, K, [span for span in spans if (span[1] < span[2]).any()])
 
