@@ -1,9 +1,9 @@
 """How many tokens a second does a GPT-2 of 124 million weights write here, and how far is that from reading them?
 
 Contestants of the same random weights, each of which writes the likeliest token, from the same random prompt, in
-float32: this library's `generate` with its layers unrolled and with its layers scanned, `GPT2LMHeadModel.generate` of
-transformers, which reads what `Bundle.save` wrote, and a loop by hand in PyTorch over a cache that is made once. All
-must write the same tokens before they are timed, prompt and all.
+float32: this library's `generate` with its layers apart (`Decoder.apart`) and with its layers scanned,
+`GPT2LMHeadModel.generate` of transformers, which reads what `Bundle.save` wrote, and a loop by hand in PyTorch over a
+cache that is made once. All must write the same tokens before they are timed, prompt and all.
 
 Every token needs all weights once, the table of positions aside, so no loop is faster than the memory. What part of its
 rate is reached is told by a sum over a large array, of JAX or of PyTorch, whichever is faster, in the same turns.
@@ -85,8 +85,9 @@ def prompts(batch: int, config: Config) -> np.ndarray:
 
 
 def ours(name: str, params: Any, tokens_BT: np.ndarray, config: Config) -> Contestant:
-    """`generate`, its layers scanned or unrolled."""
-    model = gpt(config.gpt, 1, SCANNED).model if name == OURS_SCANNED else gpt(config.gpt, 1).model
+    """`generate`, its layers apart or scanned."""
+    model = gpt(config.gpt, 1, SCANNED).model
+    model, params = (model, params) if name == OURS_SCANNED else model.apart(params)
     prompt_BT, length_B = jnp.asarray(tokens_BT), jnp.full(len(tokens_BT), config.prompt, jnp.int32)
 
     def run() -> jax.Array:
