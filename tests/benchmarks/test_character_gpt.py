@@ -56,6 +56,7 @@ def test_the_table_tells_the_last_loss_and_the_time_of_a_step(raced):
     assert f"{found[0]['loss']:.3f}" in table(found) and table(found).count("\n") == 3
 
 
+@pytest.mark.slow
 def test_the_whole_race_is_written_down_and_drawn(config, tmp_path, torch):
     document = benchmark.main(replace(config, quick=True, out=tmp_path))
     (path,) = tmp_path.glob("*.json")

@@ -20,6 +20,7 @@ def entries(folder):
     return {path.name for path in Path(folder).iterdir() if not path.name.endswith("-atime")}
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_takes_the_step_and_leaves_its_programs_in_the_cache(tmp_path):
     given = benchmark.start(str(tmp_path), SMALL)
     assert given == pytest.approx(benchmark.loss(gpt(SMALL.gpt, 3, SCANNED), seed=7), rel=1e-5)

@@ -13,7 +13,7 @@ from benchmarks.memory import ATTENTION, CHUNKS, STEP, WHOLE, Config, judge, lar
 from benchmarks.steps import SCANNED, GptShape, gpt
 
 B, T, V = 13, 29, 1009
-SMALL = replace(quickened(Config()), lengths=(13, 17), heads=3, head_width=7, gpt=GptShape(1, 6, 2, T, V), rows=B)
+SMALL = replace(quickened(Config()), lengths=(13, 17, 19), heads=3, head_width=7, gpt=GptShape(1, 6, 2, T, V), rows=B)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,7 @@ def test_it_writes_json_and_tables(run, capsys):
     assert [row["case"] for row in written["rows"]] == [
         {"of": ATTENTION, "T": 13},
         {"of": ATTENTION, "T": 17},
+        {"of": ATTENTION, "T": 19},
         {"of": STEP, "loss": CHUNKS},
         {"of": STEP, "loss": WHOLE},
     ]
@@ -68,12 +69,14 @@ def test_a_loss_that_is_another_is_found_out(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "tokens, aliased, met", [((100.0, 104.0), 7, [True, True, True]), ((9000.0, 4200.0), 6, [False, False, False])]
+    "temporaries, aliased, met",
+    [((5, 9, 17.1), 7, [True, True, True]), ((5, 9, 33), 6, [False, False, False])],
+    ids=["a constant and a line", "a square"],
 )
-def test_a_verdict_can_be_false(tokens, aliased, met):
+def test_a_verdict_can_be_false(temporaries, aliased, met):
     rows = [
-        {"case": {"of": ATTENTION, "T": T}, "temporary_bytes": T * each, "bytes_per_token": each}
-        for T, each in zip((4096, 8192), tokens, strict=True)
+        {"case": {"of": ATTENTION, "T": T}, "temporary_bytes": 2**20 * bytes_}
+        for T, bytes_ in zip((2048, 4096, 8192), temporaries, strict=True)
     ]
     rows.append({"case": {"of": STEP, "loss": CHUNKS}, "aliased_bytes": aliased, "state_bytes": 7})
     assert [verdict.met for verdict in judge(rows)] == met

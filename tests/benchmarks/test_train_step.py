@@ -75,6 +75,7 @@ def test_operations_are_six_for_each_weight_and_token_and_half_of_the_scores(rac
     assert races["GPT"].flops == B * (6 * T * (L * 12 * D**2 + V * D) + L * 6 * T * T * D)
 
 
+@pytest.mark.slow
 def test_all_of_it_is_measured_and_written(monkeypatch, tmp_path, races):
     scanned, half = races["GPT"].learners[OURS_SCANNED], gpt(SMALL.gpt, 5, SCANNED, "bfloat16")
     learners = {OURS: scanned, OURS_SCANNED: scanned, OURS_BFLOAT16: half}
