@@ -59,7 +59,8 @@ class Config(Asked):
 
 def quickened(config: Config) -> Config:
     """The same questions of small shapes."""
-    return replace(config, lengths=(16, 32, 64), heads=2, head_width=8, gpt=GptShape(2, 16, 2, 32, 97), rows=4, out=TOYS)
+    shape = GptShape(2, 16, 2, 32, 97)
+    return replace(config, lengths=(16, 32, 64), heads=2, head_width=8, gpt=shape, rows=4, out=TOYS)
 
 
 def attention_temporaries(length: int, config: Config) -> Row:
