@@ -46,6 +46,25 @@ class Splash:
             raise ValueError(f"block must be a multiple of 128, got {self.block}")
 
 
-Backend = Auto | Formula | Blockwise | Cudnn | Splash
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel for GPUs that takes any mask and any bias. `Auto` does not choose it: how fast it is on a GPU has not
+    been measured yet.
+    """
+
+    queries: int = 128
+    """At a time, at most; a power of two of at least 16."""
+    keys: int = 64
+    """Likewise."""
+    interpret: bool = False
+    """Run it step by step on any device, slowly, to see what it computes."""
+
+    def __post_init__(self) -> None:
+        for name, size in (("queries", self.queries), ("keys", self.keys)):
+            if size < 16 or size & (size - 1):
+                raise ValueError(f"{name} must be a power of two of at least 16, got {size}")
+
+
+Backend = Auto | Formula | Blockwise | Cudnn | Splash | Kernel
 
 AUTO = Auto()

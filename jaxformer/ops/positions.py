@@ -3,7 +3,6 @@
 from functools import cache
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 
@@ -56,12 +55,13 @@ def relative_bucket(distance: Array, buckets: int, reach: int, bidirectional: bo
 
 
 def _bucket(distance: Array, buckets: int, reach: int) -> Array:
+    # A sum over numbers and not over an array of them, which a kernel could not hold.
     starts = _bucket_starts(buckets, reach)
-    return jnp.searchsorted(starts, distance, side="right", method="compare_all").astype(jnp.int32) - 1
+    return sum(((distance >= start).astype(jnp.int32) for start in starts[1:]), jnp.zeros_like(distance, jnp.int32))
 
 
 @cache
-def _bucket_starts(buckets: int, reach: int) -> np.ndarray:
+def _bucket_starts(buckets: int, reach: int) -> list[int]:
     """The smallest distance of each bucket: 0, 1, … E - 1, then ⌈E (reach/E)^(j/J)⌉ for j = 0 … J - 1.
 
     In integers, (d/E)^J ≥ (reach/E)^j being d^J E^j ≥ E^J reach^j: a logarithm in float32 may fall on either side of a
@@ -75,4 +75,4 @@ def _bucket_starts(buckets: int, reach: int) -> np.ndarray:
         while d**J * E**j < E**J * reach**j:
             d += 1
         starts.append(d)
-    return np.array(starts, np.int32)
+    return starts

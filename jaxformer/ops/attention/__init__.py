@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from jax import Array
 
 from jaxformer.config.attention import AUTO, Backend
@@ -40,12 +42,13 @@ def attention(
         softcap: scores s become softcap · tanh(s / softcap).
         query_positions, key_positions: where queries and keys stand, integers [T] and [S], or with a leading batch
             axis; 0, 1, 2, … unless given.
-        backend: who computes it (`jaxformer.config.attention`); all give the same result up to rounding. `Blockwise`,
-            `Cudnn` and `Splash` have gradients, but no derivatives in forward mode, which `Formula` has.
+        backend: who computes it (`jaxformer.config.attention`); all give the same result up to rounding. only `Formula`
+            has derivatives in forward mode, the others have gradients.
 
     Raises:
         ValueError: shapes that do not fit, or a backend that cannot do exactly this, with the reason.
     """
+    mask = jax.tree.map(jnp.asarray, mask)
     asked = Asked(q_BTNH, k_BSKH, v_BSKW, mask, bias, sinks_N, scale, softcap, query_positions, key_positions)
     asked.check()
     return attend_by(taken(backend, asked).backend, asked)

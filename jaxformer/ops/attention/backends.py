@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxformer.config.attention import Auto, Backend, Blockwise, Cudnn, Formula, Splash
+from jaxformer.config.attention import Auto, Backend, Blockwise, Cudnn, Formula, Kernel, Splash
 from jaxformer.ops.attention import fused
 from jaxformer.ops.attention.asked import Asked
 from jaxformer.ops.attention.blockwise import Heads, Rule, attend_blockwise
@@ -75,6 +75,25 @@ def _(backend: Splash, asked: Asked) -> str | None:
 @attend_by.register
 def _(backend: Splash, asked: Asked) -> Array:
     return fused.by_splash(asked, backend.block, backend.interpret)
+
+
+@refusal.register
+def _(backend: Kernel, asked: Asked) -> str | None:
+    # It brings in all of Pallas.
+    from jaxformer.ops.attention.kernel import kernel_refusal
+
+    if jax.default_backend() != "gpu" and not backend.interpret:
+        return f"it runs on GPUs, and here is a {jax.default_backend().upper()}"
+    return fused.NOT_IN_ORDER if not asked.in_order else kernel_refusal(asked)
+
+
+@attend_by.register
+def _(backend: Kernel, asked: Asked) -> Array:
+    from jaxformer.ops.attention.kernel import Launch, attend_by_kernel
+
+    launch = Launch(asked.scale, asked.softcap, backend.queries, backend.keys, backend.interpret)
+    heads = Heads(asked.q_BTNH, asked.k_BSKH, asked.v_BSKW, asked.bias, asked.sinks_N)
+    return attend_by_kernel(launch, jax.tree.map(jnp.asarray, heads), asked.mask)
 
 
 class Taken(NamedTuple):

@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from jaxformer.ops.attention.biases import Bias
+from jaxformer.ops.attention.blocks import Span, met, spans
 from jaxformer.ops.attention.formula import bent, factors
 from jaxformer.ops.attention.masks import Mask
 
@@ -78,7 +79,10 @@ def _forward(rule: Rule, heads: Heads, mask: Mask | None) -> tuple[Array, Any]:
     return read[0], (heads, mask, *read)
 
 
-def _backward(rule: Rule, saved: Any, do_BTNW: Array) -> tuple[Heads, None]:
+def backward(rule: Rule, saved: Any, do_BTNW: Array) -> tuple[Heads, None]:
+    """The gradients of heads, and none of the mask, from what is saved: both of them, what was read, and the logarithms
+    of sums of exp(scores), float32 [B, N, T].
+    """
     heads, mask, o_BTNW, log_sum_BNT = saved
     # All at once, so that the memory of o is free for what comes.
     common_BNT = jnp.einsum("btnw,btnw->bnt", do_BTNW, o_BTNW, preferred_element_type=jnp.float32)
@@ -100,7 +104,7 @@ def _backward(rule: Rule, saved: Any, do_BTNW: Array) -> tuple[Heads, None]:
     return jax.tree.map(lambda gradient, x: gradient.astype(x.dtype), gradients, heads), None
 
 
-attend_blockwise.defvjp(_forward, _backward)
+attend_blockwise.defvjp(_forward, backward)
 
 
 class Place(NamedTuple):
@@ -145,30 +149,16 @@ class Grid(NamedTuple):
     """In a block."""
     keys: int
     """In a block."""
-    spans: list[tuple[bool, np.ndarray, np.ndarray]]
-    """Whether the mask must be asked, and from which block of keys to which, for each block of queries."""
+    spans: list[Span]
 
 
 def _grid(block: int | None, T: int, S: int, mask: Mask | None) -> Grid:
     """Blocks of equal size, as few as keep to `block`."""
-
-    def bounds(of: Callable[[int, int, int], tuple[int, int]] | None, size: int) -> np.ndarray:
-        """From which key to which, for each block of so many queries; all keys without a mask."""
-        return np.array([(0, S) if of is None else of(start, start + size, S) for start in range(0, T, size)]).T
-
-    reach, whole = (None, None) if mask is None else (mask.reach, mask.whole)
     if block is None:
-        first, last = bounds(reach, LONG)
-        block = SHORT if (last - first).max() <= FEW else LONG
+        reach = [(0, S) if mask is None else mask.reach(start, start + LONG, S) for start in range(0, T, LONG)]
+        block = SHORT if max(last - first for first, last in reach) <= FEW else LONG
     Q, K = (-(-length // -(-length // block)) for length in (T, S))
-    first, last = bounds(reach, Q)
-    first, last = first // K, -(-last // K)
-    # Blocks that are read by all their queries as a whole. The last one may be filled up with keys that are not there.
-    start, stop = bounds(whole, Q)
-    start = np.clip(-(-start // K), first, last)
-    stop = np.clip(stop // K, start, last)
-    spans = [(True, first, start), (False, start, stop), (True, stop, last)]
-    return Grid(Q, K, [span for span in spans if (span[1] < span[2]).any()])
+    return Grid(Q, K, spans(*met(mask, T, S, Q, K)))
 
 
 def _blocks(x: Array, size: int) -> Array:
