@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxformer.config.attention import Auto, Blockwise, Cudnn, Formula, Splash
+from jaxformer.config.attention import Auto, Blockwise, Cudnn, Formula, Kernel, Splash
 from jaxformer.ops.attention import attention
 from jaxformer.ops.attention.asked import Asked
 from jaxformer.ops.attention.backends import refusal, taken, watching
@@ -155,7 +155,7 @@ def test_those_who_watch_see_what_is_taken():
 
 
 def test_every_backend_has_both_of_its_functions():
-    for backend in (Formula(), Blockwise(), Cudnn(), Splash()):
+    for backend in (Formula(), Blockwise(), Cudnn(), Splash(), Kernel()):
         assert refusal.dispatch(type(backend)) is not refusal.dispatch(object)
 
 

@@ -27,6 +27,11 @@ from jaxformer.ops.attention.masks import Mask
 LEAST = 16
 """Rows, and columns, of the smallest product that a GPU's matrix units compute."""
 
+ROOM = 2**15
+"""Bytes of a block's vectors, at most: what a kernel holds of several blocks at once fits into the 227 KiB that the
+threads of one of an H100's processors share.
+"""
+
 
 class Launch(NamedTuple):
     """How scores are made of queries and keys, and how many of them at a time, at most, in plain numbers."""
@@ -96,7 +101,9 @@ class Plan(NamedTuple):
 
 def _plan(launch: Launch, heads: Heads) -> Plan:
     (_, T, N, _), (S, K) = heads.q_BTNH.shape, heads.k_BSKH.shape[1:3]
-    queries, keys = (min(most, _power(length)) for most, length in ((launch.queries, T), (launch.keys, S)))
+    width = _power(max(heads.q_BTNH.shape[-1], heads.v_BSKW.shape[-1]))
+    room = max(LEAST, ROOM // (width * heads.q_BTNH.dtype.itemsize))
+    queries, keys = (min(most, room, _power(length)) for most, length in ((launch.queries, T), (launch.keys, S)))
     scales = factors(heads.q_BTNH, launch.scale)
     return Plan(T, S, N // K, queries, keys, *scales, launch.softcap, launch.interpret)
 
@@ -246,7 +253,7 @@ def _run(
         own = pl.BlockSpec((None, None, plan.queries), lambda i, n, b: (b, n, i))
         queries = [pl.BlockSpec((None, plan.queries, None, width), lambda i, n, b: (b, i, n, 0)) for width in (H, W)]
         keys = [pl.BlockSpec((None, columns, None, w), lambda i, n, b: (b, 0, n // plan.group, 0)) for w in (H, W)]
-    specs = Vectors(queries[0], *keys, queries[1], own, own)
+    specs = Vectors(queries[0], keys[0], keys[1], queries[1], own, own)
     o_BTNW = jax.ShapeDtypeStruct((B, rows, N, W), vectors.v_BSKW.dtype)
     shapes = vectors._replace(do_BTNW=o_BTNW, log_sum_BNT=jax.ShapeDtypeStruct((B, N, rows), jnp.float32))
     trees, functions = _parts(heads, mask)
