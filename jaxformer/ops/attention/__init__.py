@@ -42,7 +42,7 @@ def attention(
         softcap: scores s become softcap · tanh(s / softcap).
         query_positions, key_positions: where queries and keys stand, integers [T] and [S], or with a leading batch
             axis; 0, 1, 2, … unless given.
-        backend: who computes it (`jaxformer.config.attention`); all give the same result up to rounding. only `Formula`
+        backend: who computes it (`jaxformer.config.attention`); all give the same result up to rounding. Only `Formula`
             has derivatives in forward mode, the others have gradients.
 
     Raises:
