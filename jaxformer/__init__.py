@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxformer.analysis.parallelism import parallelism
-    from jaxformer.config.attention import Auto, Blockwise, Cudnn, Formula, Splash
+    from jaxformer.config.attention import Auto, Blockwise, Cudnn, Formula, Kernel, Splash
     from jaxformer.config.errors import UserError
     from jaxformer.config.model import (
         DecoderConfig,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "analysis.parallelism": ("parallelism",),
-    "config.attention": ("Auto", "Blockwise", "Cudnn", "Formula", "Splash"),
+    "config.attention": ("Auto", "Blockwise", "Cudnn", "Formula", "Kernel", "Splash"),
     "config.errors": ("UserError",),
     "config.model": ("DecoderConfig", "EncoderConfig", "EncoderDecoderConfig", "RnnConfig", "TransformerConfig"),
     "config.presets": ("preset",),
@@ -64,6 +64,7 @@ __all__ = [
     "EncoderConfig",
     "EncoderDecoderConfig",
     "Formula",
+    "Kernel",
     "Mask",
     "Prefix",
     "Rnn",
