@@ -58,8 +58,10 @@ from jaxformer.data.packing import TextBatch
 
 OURS, OURS_SCANNED, OURS_BFLOAT16 = "jaxformer", "jaxformer, scanned", "jaxformer, bfloat16"
 EAGER, COMPILED = "torch", "torch, compiled"
-TOLERANCE = 1e-4
-"""Relative L2 distance at which losses, and whole gradients, count as different."""
+TOLERANCE = 1e-3
+"""Relative L2 distance at which losses, and whole gradients, count as different. PyTorch's gradient of the
+encoder-decoder was seen 1.1e-4 away from the one that it computes in float64, where ours was 1.3e-5 away.
+"""
 ROUNDED = 5e-2
 """The same where operands are rounded to bfloat16, whose numbers have 8 bits."""
 
