@@ -6,6 +6,7 @@ allows a whole block. Source: Rabe & Staats 2021; Dao et al. 2022, algorithms 1 
 of many side by side, so that a head's keys and values stay in a processor's cache.
 """
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,6 +25,9 @@ SHORT, LONG, FEW = 128, 256, 1024
 """Queries, and keys, at a time, where queries read few keys and where they read many: their scores fit beside their
 vectors into the cache of a processor's core, and few of them lie beyond what a causal mask allows.
 """
+
+SHARED = 512
+"""The same where several cores share the work: XLA leaves smaller products to one of them."""
 
 LOWEST = float(np.finfo(np.float32).min)
 
@@ -154,11 +158,18 @@ class Grid(NamedTuple):
 
 def _grid(block: int | None, T: int, S: int, mask: Mask | None) -> Grid:
     """Blocks of equal size, as few as keep to `block`."""
+    if block is None and _cores() > 1:
+        block = SHARED
     if block is None:
         reach = [(0, S) if mask is None else mask.reach(start, start + LONG, S) for start in range(0, T, LONG)]
         block = SHORT if max(last - first for first, last in reach) <= FEW else LONG
     Q, K = (-(-length // -(-length // block)) for length in (T, S))
     return Grid(Q, K, spans(*met(mask, T, S, Q, K)))
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _blocks(x: Array, size: int) -> Array:
