@@ -26,7 +26,7 @@ from tests.parity.compare import assert_close, normal
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-LIBRARY, FORMULA, PRETRAINED, ARCHITECTURE, EXTENSION = BLOCKS
+LIBRARY, FORMULA, PRETRAINED, ARCHITECTURE, PARALLELISM, EXTENSION = BLOCKS
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +74,14 @@ def test_the_formula_is_the_one_of_the_library():
     shown = executed(FORMULA, {"math": math, "jax": jax, "q_TH": q_TH, "k_SH": k_SH, "v_SH": v_SH})
     o_BTNH = attention(q_TH[None, :, None], k_SH[None, :, None], np.pad(v_SH, [(0, 0), (0, 4)])[None, :, None])
     assert_close(o_BTNH[0, :, 0, :3], shown.o_TH)
+
+
+def test_parallelism_is_counted_as_shown():
+    """Of each step, the product of a vector with a matrix of 64, a sum and a tanh wait for the one before."""
+    counted = executed(PARALLELISM).counted
+    assert counted.products == 512 * 2 * 64 * 64
+    assert counted.depth >= 512 * (7 + 2) and not counted.unread
+    assert counted.width == counted.work / counted.depth
 
 
 def test_the_architecture_is_added_as_shown():
