@@ -25,6 +25,8 @@ from benchmarks.decoding import (
 from benchmarks.measure import Disagreement
 from benchmarks.steps import GptShape
 
+pytestmark = pytest.mark.slow
+
 torch = pytest.importorskip("torch", reason="parity needs torch: pip install -e '.[parity]'")
 pytest.importorskip("transformers", reason="parity needs transformers: pip install -e '.[parity]'")
 

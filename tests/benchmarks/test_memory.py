@@ -12,6 +12,8 @@ from benchmarks.measure import Disagreement
 from benchmarks.memory import ATTENTION, CHUNKS, STEP, WHOLE, Config, judge, largest_array, quickened
 from benchmarks.steps import SCANNED, GptShape, gpt
 
+pytestmark = pytest.mark.slow
+
 B, T, V = 13, 29, 1009
 SMALL = replace(quickened(Config()), lengths=(13, 17, 19), heads=3, head_width=7, gpt=GptShape(1, 6, 2, T, V), rows=B)
 

@@ -28,7 +28,7 @@ from benchmarks.train_step import (
 from jaxformer.objectives import causal
 
 torch = pytest.importorskip("torch", reason="parity needs torch: pip install -e '.[parity]'")
-pytestmark = pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")]
 
 SMALL = replace(
     quickened(Config()),
@@ -75,7 +75,6 @@ def test_operations_are_six_for_each_weight_and_token_and_half_of_the_scores(rac
     assert races["GPT"].flops == B * (6 * T * (L * 12 * D**2 + V * D) + L * 6 * T * T * D)
 
 
-@pytest.mark.slow
 def test_all_of_it_is_measured_and_written(monkeypatch, tmp_path, races):
     scanned, half = races["GPT"].learners[OURS_SCANNED], gpt(SMALL.gpt, 5, SCANNED, "bfloat16")
     learners = {OURS: scanned, OURS_SCANNED: scanned, OURS_BFLOAT16: half}

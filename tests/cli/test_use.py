@@ -28,6 +28,8 @@ from jaxformer.training.run import RunFolder
 from jaxformer.training.state import new_state
 from tests.cli.toy import GERMAN, contents, pairs, refusal, write_corpus, write_split
 
+pytestmark = pytest.mark.slow
+
 SENTENCES = ["one two three four", "five five one two three", "two", "four three two one"]
 
 

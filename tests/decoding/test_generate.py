@@ -65,6 +65,7 @@ def test_every_next_token_is_the_likeliest_of_the_whole_forward_pass(name):
         np.testing.assert_array_equal(says.argmax(-1), written.tokens_BN[row])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["windows and global", "latent, experts"])
 def test_layers_apart_write_the_same(name):
     model, params, _ = made(name)
@@ -89,6 +90,7 @@ def test_logits_from_the_cache_are_those_of_the_whole(name):
         np.testing.assert_allclose(writing.logits_BV, whole[:, at], atol=2e-5)
 
 
+@pytest.mark.slow
 def test_portions_and_company_change_nothing():
     model, params, _ = made("windows and global")
     sampling = Sampling(temperature=0.8, top_k=9, top_p=0.9, repetition_penalty=1.3)
