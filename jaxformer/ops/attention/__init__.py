@@ -56,6 +56,7 @@ def attention(
 
 def attention_with_weights(q_BTNH: Array, k_BSKH: Array, v_BSKW: Array, **how: Any) -> tuple[Array, Array]:
     """`attention` by the formula, with any of its arguments but a backend, and its weights, float32 [B, N, T, S]."""
+    how["mask"] = jax.tree.map(jnp.asarray, how.get("mask"))
     asked = Asked(q_BTNH, k_BSKH, v_BSKW, **how)
     asked.check()
     return every_head(asked)

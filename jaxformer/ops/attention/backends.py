@@ -84,7 +84,7 @@ def _(backend: Kernel, asked: Asked) -> str | None:
 
     if jax.default_backend() != "gpu" and not backend.interpret:
         return f"it runs on GPUs, and here is a {jax.default_backend().upper()}"
-    return fused.NOT_IN_ORDER if not asked.in_order else kernel_refusal(asked)
+    return fused.NOT_IN_ORDER if not asked.in_order else kernel_refusal(asked, backend.interpret)
 
 
 @attend_by.register

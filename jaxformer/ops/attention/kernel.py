@@ -396,8 +396,8 @@ def _slopes(
     return p_QK, dproducts_QK.astype(q_QH.dtype)
 
 
-def kernel_refusal(asked: Asked) -> str | None:
-    """What these kernels cannot do."""
+def kernel_refusal(asked: Asked, interpret: bool) -> str | None:
+    """What these kernels cannot do, on a GPU or step by step."""
     types = {str(x.dtype) for x in (asked.q_BTNH, asked.k_BSKH, asked.v_BSKW)}
     if jax.device_count() > 1:
         return f"a kernel is for one device, and here are {jax.device_count()}"
@@ -407,14 +407,16 @@ def kernel_refusal(asked: Asked) -> str | None:
     trees, functions = _parts(heads, asked.mask)
     for name, tree, arrays in zip(("mask", "bias"), trees, functions, strict=False):
         shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in arrays)
-        if obstacle := _obstacle(tree, shapes):
+        if obstacle := _obstacle(tree, shapes, interpret):
             return f"its {name} is not for a kernel: {obstacle}"
     return None
 
 
 @cache
-def _obstacle(tree: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> str | None:
-    """What keeps a mask or a bias from being computed inside a kernel, as found by lowering it by itself."""
+def _obstacle(tree: Any, shapes: tuple[jax.ShapeDtypeStruct, ...], interpret: bool) -> str | None:
+    """What keeps a mask or a bias from being computed inside a kernel, as found by tracing it by itself and, unless it
+    is to be interpreted, by lowering it, for which later versions of jax need a GPU.
+    """
 
     def program(refs: Any, out: Any) -> None:
         table = _rebuilt(tree, refs, 0).table(jnp.arange(LEAST), jnp.arange(LEAST))
@@ -425,7 +427,9 @@ def _obstacle(tree: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> str | None
     table = jax.ShapeDtypeStruct((LEAST, LEAST), jnp.float32)
     alone = jax.jit(pl.pallas_call(program, table, compiler_params=triton.CompilerParams()))
     try:
-        alone.trace(list(shapes)).lower(lowering_platforms=("cuda",))
+        traced = alone.trace(list(shapes))
+        if not interpret:
+            traced.lower(lowering_platforms=("cuda",))
     except Exception as error:  # Whatever stops a function stops it for its own reason.
         return str(error).splitlines()[0]
     return None
