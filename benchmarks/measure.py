@@ -164,7 +164,7 @@ def rival(module: str) -> Any:
     where it is not installed.
     """
     if importlib.util.find_spec(module) is None:
-        raise UserError(f"the race needs {RIVALS[module]}, which is not installed; pip install {module}")
+        raise UserError(f"this benchmark needs {RIVALS[module]}, which is not installed; pip install {module}")
     if module == "torch":
         importlib.import_module(module).set_num_threads(describe()["cores"])
     return importlib.import_module(module)

@@ -103,7 +103,7 @@ def test_operations_are_half_of_those_of_the_whole_table():
 
 def test_without_its_rival_there_is_no_race(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="the race needs PyTorch, which is not installed; pip install torch"):
+    with pytest.raises(UserError, match="this benchmark needs PyTorch, which is not installed; pip install torch"):
         benchmark.main(replace(SMALL, out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

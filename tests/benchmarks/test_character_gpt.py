@@ -67,7 +67,7 @@ def test_the_whole_race_is_written_down_and_drawn(config, tmp_path, torch):
 
 def test_without_its_rival_there_is_no_race(config, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="the race needs PyTorch, which is not installed; pip install torch"):
+    with pytest.raises(UserError, match="this benchmark needs PyTorch, which is not installed; pip install torch"):
         benchmark.main(replace(config, out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
