@@ -13,7 +13,6 @@ import json
 import os
 import re
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxformer.analysis.hardware import describe
+from jaxformer.analysis.hardware import describe, revision
 from jaxformer.config.errors import UserError
 
 RIVALS = {"torch": "PyTorch", "transformers": "transformers"}
@@ -174,7 +173,7 @@ def environment() -> dict[str, Any]:
     """Where and with what a figure was measured."""
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "revision": _revision(),
+        "revision": revision(ROOT),
         **describe(),
         "rivals": {name: metadata.version(name) for name in RIVALS if importlib.util.find_spec(name)},
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
@@ -206,14 +205,3 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     ]
     rule = ["-" * width if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (aligned[0], rule, *aligned[1:]))
-
-
-def _revision() -> str | None:
-    """The commit, with `+` where files have changed since; None outside of a checkout."""
-    try:
-        git = ["git", "-C", str(ROOT)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+" if changed.strip() else "")

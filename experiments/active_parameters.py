@@ -20,37 +20,23 @@ wide where they compare what they say, and share one key that tells where; at th
 """
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from jaxformer.analysis import panels
-from jaxformer.analysis.evidence import Finding, Report, check_seeds, interval
+from jaxformer.analysis.evidence import Finding, Report, interval
 from jaxformer.analysis.flops import feed_forward, projections
 from jaxformer.config.blocks import Block, Latent
 from jaxformer.config.decoders import grouped_query, llama
 from jaxformer.config.experts import MixtureOfExperts
 from jaxformer.config.model import DecoderConfig
 from jaxformer.config.positions import Rotary
-from jaxformer.config.text_data import Packed
-from jaxformer.config.training import AdamW, Cosine, NoAverage, OptimizationConfig
-from jaxformer.data.packing import EncodedText, TextBatch, encode_text, eval_windows, text_batches
-from jaxformer.data.text import load_text
-from jaxformer.models.decoder import Decoder
-from jaxformer.objectives import causal
-from jaxformer.recipes.experiment import command
-from jaxformer.text.characters import ByteTokenizer
-from jaxformer.training.optimizers import optimizer
-from jaxformer.training.population import history, population
-from jaxformer.training.state import TrainState, new_state
-from jaxformer.training.step import make_step
+from jaxformer.recipes.experiment import Arrays, Keep, command, compute
+from jaxformer.training.study import train
+from jaxformer.training.text_study import TextStudyConfig, text_arm
 
 DENSE = llama(64, 2, grouped_query(4, 2, 16, Rotary()), 176, context=128, tied=True)
 LATENT = Latent(heads=4, latent_width=32, head_width=8, rotary_width=8, value_width=12)
@@ -69,27 +55,8 @@ ARMS = {
 }
 
 
-@dataclass(frozen=True)
-class ActiveConfig:
-    """How long, on how much, and how often."""
-
-    seeds: tuple[int, ...] = tuple(range(5))
-    steps: int = 1000
-    look_every: int = 100
-    """Steps between two looks at held-out text."""
-    looks_at: int = 16
-    """Batches of held-out text in each look."""
-    rows: Packed = Packed(length=96, rows=8)
-    optimization: OptimizationConfig = OptimizationConfig(AdamW(), Cosine(peak=3e-3, warmup=50))
-
-    def __post_init__(self) -> None:
-        check_seeds(self.seeds)
-        if self.steps % self.look_every:
-            raise ValueError(f"steps must be a multiple of look_every, got {self.steps} and {self.look_every}")
-
-
-CONFIG = ActiveConfig()
-QUICK = ActiveConfig(steps=40, look_every=20, looks_at=4)
+CONFIG = TextStudyConfig(seeds=tuple(range(5)), steps=1000, look_every=100)
+QUICK = replace(CONFIG, steps=40, look_every=20, looks_at=4)
 
 
 def active(config: DecoderConfig) -> float:
@@ -108,45 +75,14 @@ def cached(config: DecoderConfig) -> int:
     return config.groups[0].times * sum(int(np.prod(row)) for row in block.attention.rows)
 
 
-def stacked(batches: list[TextBatch]) -> TextBatch:
-    """Batches on a new first axis."""
-    return TextBatch(*(np.stack(leaves) for leaves in zip(*batches, strict=True)))
-
-
-def train(config: ActiveConfig, arm: DecoderConfig, train: EncodedText, held_out: list[TextBatch]) -> np.ndarray:
+def part(config: TextStudyConfig, decoder: DecoderConfig) -> Arrays:
     """Loss on held-out text, in nats a byte: [looks, seeds]."""
-    tokenizer = ByteTokenizer()
-    model = Decoder(arm, tokenizer.size)
-    rule = optimizer(config.optimization, config.steps, arm.width)
-    objective = causal(model)
-
-    @jax.jit
-    @population
-    def begin(key: Array) -> TrainState:
-        params = nn.meta.unbox(model.init(key, jnp.zeros((1, 2), jnp.int32)))
-        return new_state(params, rule, NoAverage(), key)
-
-    def look(state: TrainState, batches: TextBatch) -> Array:
-        totals = jax.lax.map(lambda batch: objective(state.params, batch, None), batches)
-        return jnp.sum(totals.costs.nll) / jnp.sum(totals.tokens)
-
-    streams = [
-        text_batches(config.rows, train, seed, end=tokenizer.eos, vocabulary=tokenizer.size) for seed in config.seeds
-    ]
-    batches: Iterator[TextBatch] = (stacked([stream[i] for stream in streams]) for i in range(config.steps))
-    states = begin(jax.vmap(jax.random.key)(np.array(config.seeds)))
-    members = stacked([stacked(held_out)] * len(config.seeds))
-    return history(make_step(objective, rule), look, states, batches, members, config.look_every)
+    return {"loss": train(config, text_arm(config, decoder)).looks}
 
 
-def main(config: ActiveConfig) -> Report:
+def main(config: TextStudyConfig, keep: Keep = compute) -> Report:
     """Trains all arms and judges the claim."""
-    tokenizer, corpus = ByteTokenizer(), load_text("builtin")
-    text, valid = (encode_text(split, tokenizer.encode_batch) for split in (corpus.train, corpus.valid))
-    windows = eval_windows(config.rows, valid, end=tokenizer.eos, vocabulary=tokenizer.size).batches
-    # From all over the held-out text, whose documents stand in the order of their names.
-    held_out = list(windows[:: len(windows) // config.looks_at][: config.looks_at])
-    losses = {name: train(config, arm, text, held_out) for name, arm in ARMS.items()}
+    losses = {name: keep(name, part, config, arm)["loss"] for name, arm in ARMS.items()}
     sizes = {name: active(arm) / active(DENSE) for name, arm in ARMS.items()}
     last = {name: loss_LS[-1] for name, loss_LS in losses.items()}
     findings = [
@@ -157,7 +93,7 @@ def main(config: ActiveConfig) -> Report:
         Finding("latent: cache, relative", [cached(ARMS["latent"]) / cached(DENSE)] * len(config.seeds), high=0.999),
     ]
     figures = {
-        "steps": list(range(0, config.steps + 1, config.look_every)),
+        "steps": config.looks,
         "loss": {name: loss_LS.T.tolist() for name, loss_LS in losses.items()},
         "active parameters": {name: active(arm) for name, arm in ARMS.items()},
         "cached numbers a token": {name: cached(arm) for name, arm in ARMS.items()},

@@ -18,7 +18,6 @@ differ by at least 5.6%, and 100% is right, in every seed from step 60 on.
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,42 +29,26 @@ import numpy as np
 from jax import Array
 
 from jaxformer.analysis import panels
-from jaxformer.analysis.evidence import Finding, Report, check_seeds, interval
+from jaxformer.analysis.evidence import Finding, Report, interval
 from jaxformer.config.model import NoPosition, Sinusoidal, TransformerConfig
-from jaxformer.config.training import Cosine, NoAverage, OptimizationConfig
 from jaxformer.models.seq2seq import Transformer
 from jaxformer.objectives import Total
 from jaxformer.ops.losses import cross_entropy
-from jaxformer.recipes.experiment import command
-from jaxformer.training.optimizers import optimizer
-from jaxformer.training.population import history, population
-from jaxformer.training.state import TrainState, new_state
-from jaxformer.training.step import make_step
+from jaxformer.recipes.experiment import Arrays, Keep, command, compute
+from jaxformer.training.study import Arm, StudyConfig, train_variants
 
 
 @dataclass(frozen=True)
-class OrderConfig:
+class OrderConfig(StudyConfig):
     """Two arms that differ in their positions alone: a seed gives both the same first weights and sentences."""
 
-    seeds: tuple[int, ...] = tuple(range(8))
-    steps: int = 200
-    look_every: int = 5
-    """Steps between two looks at the held-out sentences."""
-    batch: int = 32
-    """Sentences a step."""
     without: NoPosition | Sinusoidal = NoPosition()
     positions: NoPosition | Sinusoidal = Sinusoidal()
     model: TransformerConfig = TransformerConfig(width=32, encoder_layers=2, heads=4, feed_forward=64, dropout=0.0)
-    optimization: OptimizationConfig = OptimizationConfig(schedule=Cosine(peak=3e-3))
-
-    def __post_init__(self):
-        check_seeds(self.seeds)
-        if self.look_every < 1 or self.steps % self.look_every:
-            raise ValueError(f"steps must be a multiple of look_every, got {self.steps} and {self.look_every}")
 
 
-CONFIG = OrderConfig()
-QUICK = replace(CONFIG, seeds=tuple(range(5)), steps=60, look_every=10)
+CONFIG = OrderConfig(look_every=10)
+QUICK = replace(CONFIG, seeds=tuple(range(5)), steps=60)
 
 SAME, DIFFERENT = {"high": 16 * float(np.finfo(np.float32).eps)}, {"low": 0.01}
 CHANCE, SOLVED = {"low": 0.48, "high": 0.52}, {"low": 0.99}
@@ -74,7 +57,7 @@ ME = 1
 OTHERS, VERBS = "你他她它妈爸哥姐弟妹师友猫狗鸟鱼", "爱恨看听找问等帮骂打追教救怕养想"
 VOCABULARY = "_我" + OTHERS + VERBS  # Token 0 is padding.
 TRAP = "vector in first place"
-READINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+READINGS = {
     "mean of all vectors": lambda tokens: np.full(tokens.shape, 1 / tokens.shape[-1]),
     "vector of 我": lambda tokens: tokens == ME,
     TRAP: lambda tokens: np.full(tokens.shape, [1, 0, 0]),
@@ -95,30 +78,27 @@ def words(text: str) -> list[int]:
     return [VOCABULARY.index(word) for word in text]
 
 
-def sentences(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def sentences(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Sentences [N, 3] to train on and to hold out; every bag of words is in one of them, in both orders."""
-    bags = rng.permutation([words(f"我{verb}{other}") for verb in VERBS for other in OTHERS]).astype(np.int32)
+    bags = [words(f"我{verb}{other}") for verb in VERBS for other in OTHERS]
+    bags = np.random.default_rng(seed).permutation(bags).astype(np.int32)
     both = np.stack([bags, bags[:, ::-1]], axis=1)
     held_out = len(bags) // 4
     return both[held_out:].reshape(-1, 3), both[:held_out].reshape(-1, 3)
 
 
-def members(tokens_SBT: np.ndarray) -> Batch:
-    """The population's batch, stacked on an axis of readings × seeds: each seed's sentences under each reading."""
-    reading_RSBT = np.stack([reading(tokens_SBT) for reading in READINGS.values()]).astype(np.float32)
-    tokens_RSBT = np.broadcast_to(tokens_SBT, reading_RSBT.shape)
-    acts_RSB = (tokens_RSBT[..., 0] == ME).astype(np.int32)
-    return Batch(*(x.reshape(-1, *x.shape[2:]) for x in (tokens_RSBT, reading_RSBT, acts_RSB)))
+def read(tokens_BT: np.ndarray, reading: Any) -> Batch:
+    """The batch of these sentences under a reading."""
+    return Batch(tokens_BT, reading(tokens_BT).astype(np.float32), (tokens_BT[:, 0] == ME).astype(np.int32))
 
 
-def distances(model: Transformer, params: Any) -> Array:
-    """How far each word's vector in 我爱你 is from the same word's in 你爱我, relative to its length, [3]."""
-    x_BTD: Any = model.apply(params["encoder"], np.array([words("我爱你"), words("你爱我")]), method="encode")
-    return jnp.linalg.norm(x_BTD[0] - x_BTD[1, ::-1], axis=-1) / jnp.linalg.norm(x_BTD[0], axis=-1)
+def arm(config: OrderConfig, position: NoPosition | Sinusoidal) -> Arm:
+    """An encoder with these positions and a linear head, trained to tell who acts."""
+    model = Transformer(replace(config.model, position=position), len(VOCABULARY))
 
-
-def train(config: OrderConfig, model: Transformer, rule: Any, begin: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Held-out accuracy [looks, readings, seeds] and `distances` [looks, readings, seeds, 3] of one arm."""
+    def init(key: Array) -> Any:
+        encoder = nn.meta.unbox(model.init(key, np.array([words("我爱你")]), method="encode"))
+        return {"encoder": encoder, "answer": jax.random.normal(key, (config.model.width, 2)) / config.model.width**0.5}
 
     def objective(params: Any, batch: Batch, key: Array | None) -> Total:
         x_BTD = model.apply(params["encoder"], batch.tokens_BT, method="encode")
@@ -126,53 +106,47 @@ def train(config: OrderConfig, model: Transformer, rule: Any, begin: Any) -> tup
         costs = jax.tree.map(jnp.sum, cross_entropy(logits_BC, batch.acts_B))
         return Total(costs, jnp.float32(batch.acts_B.size))
 
-    def look(state: TrainState, held_out: Batch) -> tuple[Array, Array]:
-        total = objective(state.params, held_out, None)
-        return total.costs.correct / total.tokens, distances(model, state.params)
+    def look(params: Any, held_out: Batch) -> Any:
+        """Accuracy, and how far each word's vector in 我爱你 is from the same word's in 你爱我, by its length, [3]."""
+        total = objective(params, held_out, None)
+        x_BTD: Any = model.apply(params["encoder"], np.array([words("我爱你"), words("你爱我")]), method="encode")
+        apart_T = jnp.linalg.norm(x_BTD[0] - x_BTD[1, ::-1], axis=-1) / jnp.linalg.norm(x_BTD[0], axis=-1)
+        return {"accuracy": total.costs.correct / total.tokens, "distances": apart_T}
 
-    rngs = [np.random.default_rng(seed) for seed in config.seeds]
-    known, held_out = zip(*map(sentences, rngs), strict=True)
-    batches = (
-        members(np.stack([rng.choice(rows, config.batch) for rng, rows in zip(rngs, known, strict=True)]))
-        for _ in range(config.steps)
-    )
-    states = begin(jax.vmap(jax.random.key)(np.array(config.seeds * len(READINGS))))
-    held_out = members(np.stack(held_out))
-    seen = history(make_step(objective, rule), look, states, batches, held_out, config.look_every)
-    accuracy, distance = (x.reshape(len(x), len(READINGS), len(config.seeds), *x.shape[2:]) for x in seen)
-    return accuracy, distance
+    def batches(seed: int, reading: Any) -> Any:
+        rng = np.random.default_rng((seed, 1))
+        return (read(rng.choice(sentences(seed)[0], config.batch), reading) for _ in range(config.steps))
+
+    return Arm(init, objective, batches, lambda seed, reading: read(sentences(seed)[1], reading), look)
 
 
-def main(config: OrderConfig) -> Report:
+def part(config: OrderConfig, position: NoPosition | Sinusoidal) -> Arrays:
+    """Accuracy [readings, seeds, looks], and distances [looks, readings, seeds, 3], of an arm."""
+    with jax.default_matmul_precision("float32"):  # "To rounding" means float32's, also where TF32 is the default.
+        looks = [trained.looks for trained in train_variants(config, arm(config, position), READINGS).values()]
+    accuracy_RSP = np.stack([look["accuracy"].T for look in looks])
+    return {"accuracy": accuracy_RSP, "distances": np.stack([look["distances"] for look in looks], axis=1)}
+
+
+def main(config: OrderConfig, keep: Keep = compute) -> Report:
     """Trains both arms and judges the claim."""
-    positions = {"without": config.without, "with": config.positions}
-    models = {arm: Transformer(replace(config.model, position=p), len(VOCABULARY)) for arm, p in positions.items()}
-    rule = optimizer(config.optimization, config.steps, config.model.width)
-
-    @jax.jit
-    @population
-    def begin(key: Array) -> TrainState:
-        encoder_key, answer_key = jax.random.split(key)
-        encoder = nn.meta.unbox(models["with"].init(encoder_key, np.array([words("我爱你")]), method="encode"))
-        answer_DC = jax.random.normal(answer_key, (config.model.width, 2)) * config.model.width**-0.5
-        return new_state({"encoder": encoder, "answer": answer_DC}, rule, NoAverage(), key)
-
     findings: list[Finding] = []
-    figures: dict[str, Any] = {"steps": list(range(0, config.steps + 1, config.look_every))}
-    for arm, model in models.items():
-        with jax.default_matmul_precision("float32"):  # "To rounding" means float32's, also where TF32 is the default.
-            accuracy_PRS, distance_PRSW = train(config, model, rule, begin)
-        bounds, worst = (SAME, np.max) if arm == "without" else (DIFFERENT, np.min)
+    figures: dict[str, Any] = {"steps": config.looks}
+    for name, position in {"without": config.without, "with": config.positions}.items():
+        found = keep(name, part, config, position)
+        bounds, worst = (SAME, np.max) if name == "without" else (DIFFERENT, np.min)
         for when, look in (("before", 0), ("after", -1)):
-            values_S = worst(distance_PRSW[look], axis=(0, 2)).tolist()
-            statement = f"{arm} positions, {when} training: a word's two vectors apart"
-            findings.append(Finding(statement, values_S, **bounds))
-        for name, values_S in zip(READINGS, accuracy_PRS[-1], strict=True):
-            bounds = CHANCE if arm == "without" and name != TRAP else SOLVED
-            findings.append(Finding(f"{arm} positions, accuracy from the {name}", values_S.tolist(), **bounds))
-        figures[arm] = {
-            "accuracy": {name: accuracy_PRS[:, r].T.tolist() for r, name in enumerate(READINGS)},
-            "distances": {"before": distance_PRSW[0, :1].tolist(), "after": distance_PRSW[-1].tolist()},
+            values_S = worst(found["distances"][look], axis=(0, 2)).tolist()
+            findings.append(
+                Finding(f"{name} positions, {when} training: a word's two vectors apart", values_S, **bounds)
+            )
+        for reading, accuracy_SP in zip(READINGS, found["accuracy"], strict=True):
+            bounds = CHANCE if name == "without" and reading != TRAP else SOLVED
+            statement = f"{name} positions, accuracy from the {reading}"
+            findings.append(Finding(statement, accuracy_SP[:, -1].tolist(), **bounds))
+        figures[name] = {
+            "accuracy": {reading: values.tolist() for reading, values in zip(READINGS, found["accuracy"], strict=True)},
+            "distances": {"before": found["distances"][0].tolist(), "after": found["distances"][-1].tolist()},
         }
     claim = "without positions 我爱你 and 你爱我 look the same and order stays at chance; with them it is solved"
     return Report(claim, findings, figures)

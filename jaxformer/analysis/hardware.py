@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 from collections import Counter
 from importlib import metadata
 from pathlib import Path
@@ -89,6 +90,19 @@ def summary(description: dict[str, Any]) -> str:
     if any(platform == "cpu" for platform, _ in kinds):
         names.append(f"{description['cores']} cores of {description['processor']}")
     return ", ".join(names)
+
+
+def revision(folder: Path) -> str | None:
+    """The commit of a folder's checkout, with `+` where files have changed since; None outside of a checkout."""
+    git = ["git", "-C", str(folder)]
+    try:
+        commit, changed = (
+            subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if changed else "")
 
 
 def _processor() -> str:

@@ -1,26 +1,64 @@
 """The command line that every experiment has: options, a report on the terminal, files that keep it, an exit code."""
 
+import hashlib
 import inspect
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
+import numpy as np
+
+import jaxformer
 from jaxformer.analysis.evidence import Report
 from jaxformer.analysis.fonts import ADVICE
-from jaxformer.analysis.hardware import describe, summary
+from jaxformer.analysis.hardware import describe, revision, summary
 from jaxformer.config.io import to_json
 
-HOLDS, REFUTED, USAGE = 0, 1, 2
-"""Exit codes: the claim held, it did not, the input cannot be used."""
+HOLDS, REFUTED, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: the claim held, it did not, the input cannot be used, Ctrl-C (what was done is kept)."""
 
 Config = TypeVar("Config")
+Arrays = dict[str, np.ndarray]
+
+
+class Keep(Protocol):
+    """Gives what a part of an experiment found, under a name of its own: computed now, or kept from before."""
+
+    def __call__(self, name: str, part: Callable[..., Arrays], *arguments: Any) -> Arrays: ...
+
+
+def compute(name: str, part: Callable[..., Arrays], *arguments: Any) -> Arrays:
+    """Computes a part and keeps nothing."""
+    return part(*arguments)
+
+
+class Kept:
+    """Parts of an experiment in a folder, so that one that was interrupted goes on with those that are missing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, name: str, part: Callable[..., Arrays], *arguments: Any) -> Arrays:
+        path = self.folder / f"{name}.npz"
+        if not path.exists():
+            found = part(*arguments)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            half = path.with_suffix(".part.npz")
+            np.savez(half, allow_pickle=False, **found)
+            half.replace(path)
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def forget(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def command(
-    main: Callable[[Config], Report],
+    main: Callable[[Config, Keep], Report],
     draw: Callable[[Path, Report], str],
     config: Config,
     quick: Config,
@@ -29,8 +67,9 @@ def command(
     """An experiment's command line: runs `main`, prints its report, writes JSON and the picture; returns the exit code.
 
     Both files are named after the one that defines `main`. They go to the folder results beside it when the experiment
-    ran with its own `config`, else to runs/experiments, so that no quick look overwrites what is kept. `draw` returns
-    the characters that no installed font has.
+    ran with its own `config`, else to runs/experiments, so that no quick look overwrites what is kept. Parts that were
+    done before an interruption are in runs/experiments/unfinished until the experiment has ended. `draw` returns the
+    characters that no installed font has.
     """
     import tyro
 
@@ -60,15 +99,36 @@ def command(
     except ValueError as error:  # A config that refuses its values.
         print(f"{file.name}: {error}", file=sys.stderr)
         return USAGE
+    kept = Kept(Path("runs", "experiments", "unfinished", f"{file.stem}-{_digest(file, chosen)}"))
     start = time.perf_counter()
-    report = main(chosen)
+    try:
+        report = main(chosen, kept)
+    except KeyboardInterrupt:
+        done = len(list(kept.folder.glob("*.npz")))
+        print(f"{file.name}: interrupted; the same command goes on from its {done} finished parts", file=sys.stderr)
+        return INTERRUPTED
     seconds, hardware = time.perf_counter() - start, describe()
     folder.mkdir(parents=True, exist_ok=True)
-    document = {**report.to_json(), "config": to_json(chosen), "seconds": round(seconds, 1), "hardware": hardware}
+    document = {
+        **report.to_json(),
+        "config": to_json(chosen),
+        "seconds": round(seconds, 1),
+        "hardware": hardware,
+        "commit": revision(file.parent),
+    }
     data, picture = folder / f"{file.stem}.json", folder / f"{file.stem}.png"
     data.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     missing = draw(picture, report)
+    kept.forget()
     print(f"{report}\n{seconds:.0f} s on {summary(hardware)}; {data}, {picture}")
     if missing:
         print(f"no font has {missing}: {ADVICE}", file=sys.stderr)
     return HOLDS if report.holds else REFUTED
+
+
+def _digest(file: Path, config: Any) -> str:
+    """Names what a part depends on: the experiment, its config and this library, whose change makes parts stale."""
+    digest = hashlib.sha256(json.dumps(to_json(config)).encode())
+    for path in (file, *sorted(Path(jaxformer.__file__).parent.rglob("*.py"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

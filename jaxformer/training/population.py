@@ -42,11 +42,11 @@ def history(
     held_out: Any,
     every: int,
     mapping: Mapping | None = None,
-) -> Any:
+) -> tuple[Any, Any]:
     """What `look(state, held_out)` sees of each member before its first `step(state, batch)` and after each `every`-th.
 
     Step and look are functions of one member; states, batches and held_out have the leading axis of members. Returns
-    NumPy arrays [looks, members, ...]. The states are consumed.
+    NumPy arrays [looks, members, ...], and the last states. The states given are consumed.
     """
     step = jax.jit(population(step, mapping), donate_argnums=0)
     look = jax.jit(population(look, mapping))
@@ -55,4 +55,4 @@ def history(
         states, _ = step(states, batch)
         if done % every == 0:
             seen.append(look(states, held_out))
-    return jax.tree.map(lambda *looks: np.stack(looks), *jax.device_get(seen))
+    return jax.tree.map(lambda *looks: np.stack(looks), *jax.device_get(seen)), states

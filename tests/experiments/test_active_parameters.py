@@ -6,19 +6,21 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import active_parameters as experiment
-from experiments.active_parameters import ARMS, DENSE, ActiveConfig, active, cached, draw, main
-from jaxformer.config.text_data import Packed
+from experiments.active_parameters import ARMS, DENSE, active, cached, draw, main
 from jaxformer.config.training import AdamW, Cosine, OptimizationConfig
-from jaxformer.data.text import TextCorpus
+from jaxformer.data.packing import encode_text
 from jaxformer.models.decoder import Decoder
+from jaxformer.training import text_study
+from jaxformer.training.text_study import TOKENIZER, TextStudyConfig
 from jaxformer.weights.folder import abstract
 
-SMALL = ActiveConfig(
+SMALL = TextStudyConfig(
+    seeds=tuple(range(5)),
     steps=4,
     look_every=2,
     looks_at=2,
-    rows=Packed(length=24, rows=2),
+    length=24,
+    batch=2,
     optimization=OptimizationConfig(AdamW(), Cosine(peak=1e-2, warmup=1)),
 )
 EXPERTS = ("expert_gate", "expert_up", "expert_down")
@@ -49,7 +51,8 @@ def test_experts_hold_more_and_latent_attention_keeps_less():
 def report():
     text = tuple(f"def f{i}(x):\n    return x + {i}\n" for i in range(40))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "load_text", lambda spec: TextCorpus(text[:30], text[30:]))
+        encoded = [encode_text(part, TOKENIZER.encode_batch) for part in (text[:30], text[30:])]
+        patch.setattr(text_study, "builtin_text", lambda: encoded)
         return main(SMALL)
 
 
@@ -62,8 +65,3 @@ def test_every_arm_learns_and_the_findings_are_differences_of_their_last_losses(
         assert finding.holds == (np.array(finding.values) <= 0).all()
     assert draw(tmp_path / "picture.png", report) == "" and (tmp_path / "picture.png").stat().st_size > 10_000
     assert json.dumps(report.to_json())
-
-
-def test_looks_must_divide_the_steps():
-    with pytest.raises(ValueError, match="steps must be a multiple of look_every, got 5 and 2"):
-        ActiveConfig(steps=5, look_every=2)

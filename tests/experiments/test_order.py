@@ -6,28 +6,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments.order import ME, QUICK, READINGS, TRAP, draw, main, members, sentences
+from experiments.order import ME, QUICK, READINGS, TRAP, draw, main, read, sentences
 from jaxformer.config.model import NoPosition, Sinusoidal
 
 
 def test_every_bag_of_words_has_both_orders_and_both_answers_and_is_never_in_both_halves():
-    known, held_out = sentences(np.random.default_rng(0))
+    known, held_out = sentences(0)
     bags = [{tuple(sorted(row)) for row in half} for half in (known, held_out)]
     assert not bags[0] & bags[1]
     for half, distinct in zip((known, held_out), bags, strict=True):
         assert {tuple(row) for row in half} == {tuple(row[::-1]) for row in half}
         assert len({tuple(row) for row in half}) == len(half) == 2 * len(distinct)
         np.testing.assert_array_equal((half == ME).sum(1), 1)
-        assert members(half[None]).acts_B.mean() == 0.5
+        assert read(half, READINGS[TRAP]).acts_B.mean() == 0.5
 
 
 def test_readings_but_the_trap_read_the_same_of_a_sentence_in_either_order():
-    _, held_out = sentences(np.random.default_rng(0))
-    batch = members(held_out[None])
-    for name, reading_BT in zip(READINGS, batch.reading_BT, strict=True):
+    _, held_out = sentences(0)
+    for name, reading in READINGS.items():
+        reading_BT, backwards_BT = (read(rows, reading).reading_BT for rows in (held_out, held_out[:, ::-1]))
         np.testing.assert_allclose(reading_BT.sum(-1), 1.0)
-        backwards_BT = members(held_out[None, :, ::-1]).reading_BT[list(READINGS).index(name)][:, ::-1]
-        assert np.array_equal(reading_BT, backwards_BT) == (name != TRAP)
+        assert np.array_equal(reading_BT, backwards_BT[:, ::-1]) == (name != TRAP)
 
 
 @pytest.fixture(scope="module")

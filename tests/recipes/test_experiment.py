@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from jaxformer.recipes.experiment import HOLDS, REFUTED, USAGE
+from jaxformer.recipes.experiment import HOLDS, INTERRUPTED, REFUTED, USAGE
 from jaxformer.recipes.experiment import command as run_command
 
 TOY = '''
 """Is the offset large?"""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 
 from jaxformer.analysis.evidence import Finding, Report, check_seeds
 
@@ -24,12 +27,21 @@ class ToyConfig:
     seeds: tuple[int, ...] = tuple(range(8))
     offset: float = 1.0
 
+    interrupted: bool = False
+
     def __post_init__(self):
         check_seeds(self.seeds)
 
 
-def main(config):
-    values = [config.offset + seed for seed in config.seeds]
+def values(config):
+    print("computed")
+    return {"values": np.array([config.offset + seed for seed in config.seeds])}
+
+
+def main(config, keep):
+    values = keep("values", globals()["values"], config)["values"].tolist()
+    if config.interrupted and not Path("go on").exists():
+        raise KeyboardInterrupt
     return Report("the offset is large", [Finding("offset", values, low=0.5)], {"offset": config.offset})
 
 
@@ -82,6 +94,18 @@ def test_a_claim_that_does_not_hold_fails_and_is_written_too(toy, tmp_path, caps
     assert toy("--offset", "-5") == REFUTED
     assert len(written(tmp_path)) == 2
     assert "DOES NOT hold" in capsys.readouterr().out
+
+
+def test_who_is_interrupted_goes_on_from_what_is_done(toy, tmp_path, capsys):
+    assert toy("--interrupted") == INTERRUPTED
+    assert "the same command goes on from its 1 finished parts" in capsys.readouterr().err
+    assert written(tmp_path) == []
+    (tmp_path / "here" / "go on").touch()
+    assert toy("--interrupted", "--offset", "2") == HOLDS
+    assert "computed" in capsys.readouterr().out
+    assert toy("--interrupted") == HOLDS
+    assert "computed" not in capsys.readouterr().out
+    assert list((tmp_path / "here").rglob("*.npz")) == []
 
 
 def test_characters_without_a_font_are_told(toy, capsys):

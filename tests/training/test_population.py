@@ -95,7 +95,8 @@ def test_a_history_shows_each_member_before_the_first_step_and_after_each_of_so_
         return begin_all(jax.vmap(jax.random.key)(jnp.arange(MEMBERS)))
 
     batches, held_out = [examples(time) for time in range(STEPS)], np.arange(float(MEMBERS))
-    steps_PM, sums_PM = history(step, look, begun(), iter(batches), held_out, every)
+    (steps_PM, sums_PM), last = history(step, look, begun(), iter(batches), held_out, every)
+    np.testing.assert_array_equal(last.step, STEPS)
     np.testing.assert_array_equal(steps_PM, np.tile(np.array(taken)[:, None], MEMBERS))
     step_all = jax.jit(population(step))
     for row_M, done in zip(sums_PM, taken, strict=True):
