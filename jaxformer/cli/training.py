@@ -83,6 +83,8 @@ class Training:
     def run(self, config: Any, out: Path, until: int | None, again: str) -> int:
         """Trains, and returns the exit code; `again` is the command that goes on where it is interrupted."""
         recipe = import_module(self.recipe)
+        from jax.errors import JaxRuntimeError
+
         from jaxformer.training.loop import Diverged, Interrupted
 
         try:
@@ -98,6 +100,11 @@ class Training:
             return INTERRUPTED
         except Diverged as stop:
             _tell(f"jaxformer: {stop} (the run is in {out})")
+            return FAILED
+        except JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            _tell(f"jaxformer: {_out_of_memory(config, out)}")
             return FAILED
         return 0
 
@@ -169,6 +176,13 @@ def _config_in(out: Path, kind: type) -> Any:
 
     run = RunFolder(out)
     return run.config(kind) if run.config_path.exists() else None
+
+
+def _out_of_memory(config: Any, out: Path) -> str:
+    from jaxformer.recipes.room import out_of_memory
+    from jaxformer.training.run import RunFolder
+
+    return out_of_memory(config, RunFolder(out).tokenizer().size)
 
 
 def _tell(line: str) -> None:
