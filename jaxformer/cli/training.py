@@ -85,6 +85,7 @@ class Training:
         recipe = import_module(self.recipe)
         from jax.errors import JaxRuntimeError
 
+        from jaxformer.training.checkpoint import NotSaved
         from jaxformer.training.loop import Diverged, Interrupted
 
         try:
@@ -98,7 +99,7 @@ class Training:
             # Before the first step, after the last one, or for the second time: only what a checkpoint holds is kept.
             _tell(f"\nstopped    go on from the last checkpoint in {out} with: {again}")
             return INTERRUPTED
-        except Diverged as stop:
+        except (Diverged, NotSaved) as stop:
             _tell(f"jaxformer: {stop} (the run is in {out})")
             return FAILED
         except JaxRuntimeError as error:

@@ -1,5 +1,6 @@
 """What every run does, whatever it trains: make or restore a state, compile the step, loop, record and save."""
 
+import json
 import shlex
 import time
 from abc import ABC, abstractmethod
@@ -14,6 +15,7 @@ import jax
 from jaxformer.analysis.hardware import describe, summary, total_peak_flops
 from jaxformer.analysis.parameters import abstract_parameters, parameter_count, parameter_table
 from jaxformer.config.errors import UserError
+from jaxformer.config.io import difference, from_json, to_json
 from jaxformer.config.training import NoAverage, TrainingConfig
 from jaxformer.data.buckets import Shape
 from jaxformer.objectives import Objective
@@ -26,7 +28,7 @@ from jaxformer.training.given import check_given, over
 from jaxformer.training.journal import Journal, Speed, clock, display
 from jaxformer.training.loop import Validation, fit
 from jaxformer.training.optimizers import optimizer
-from jaxformer.training.run import JOBS, RunFolder, write_whole
+from jaxformer.training.run import JOBS, RunFolder, warn, write_whole
 from jaxformer.training.state import TrainState, new_state
 from jaxformer.training.step import Metrics, ShapedStep, make_step
 
@@ -146,7 +148,10 @@ class Job(ABC):
     def keep_sample(self, step: int, text: str) -> None:
         """Write what a validation gave a person to read, where samples are kept."""
         if self._samples is not None:
-            write_whole(self._samples / f"{step:07}.txt", text)
+            try:
+                write_whole(self._samples / f"{step:07}.txt", text)
+            except OSError as error:
+                warn(f"the samples of step {step} could not be written to {self._samples}: {error.strerror}")
 
     def _boxed_state(self) -> TrainState:
         init, run = jax.random.split(jax.random.key(self.config.seed))
@@ -191,9 +196,10 @@ def _train(job: Job, run: RunFolder, until: int) -> None:
         run.keep_tokenizer(job.tokenizer)
     job.write_samples_to(run)
     with Checkpoints(run.checkpoints_path, config.watch.keep) as checkpoints:
-        state, progress = _start(job, checkpoints)
+        state, progress = _start(job, run, checkpoints)
         step = int(state.step)
         run.forget_after(step)
+        checkpoints.forget_after(step)
         if run.config(type(config)) != config:
             run.keep_config(config)
         _banner(job, env, run.path, step if resumed else None)
@@ -209,12 +215,14 @@ def restored(run: RunFolder, config: TrainingConfig, model: Any, average: int = 
     if not run.checkpoints_path.is_dir():
         raise _nothing_saved(run)
     with Checkpoints(run.checkpoints_path, config.watch.keep) as checkpoints:
-        step = checkpoints.best_step
-        if step is None:
+        if not checkpoints.steps:
             raise _nothing_saved(run)
         if average > 1:
-            return checkpoints.mean_params(abstract, averaged, average), checkpoints.steps[-1]
-        return checkpoints.restore_params(abstract, averaged, step), step
+            chosen = checkpoints.mean_params(abstract, averaged, average)
+        else:
+            chosen = checkpoints.best_params(abstract, averaged)
+    _check_model(chosen.progress, config, run)
+    return chosen.params, chosen.step
 
 
 def _nothing_saved(run: RunFolder) -> UserError:
@@ -253,18 +261,34 @@ def _loop(
     print(f"trained    {clock(time.perf_counter() - began)} with compilation", flush=True)
 
 
-def _start(job: Job, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
+def _start(job: Job, run: RunFolder, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
     """The newest checkpoint, or a new state where there is none."""
     fingerprint = job.batches.fingerprint
     if not checkpoints.steps:
-        return job.new_state(), Progress(fingerprint, 0)
-    state, progress = checkpoints.restore(job.abstract, checkpoints.steps[-1])
+        return job.new_state(), Progress(fingerprint, 0, configuration=json.dumps(to_json(job.config)))
+    state, progress = checkpoints.restore(job.abstract)
+    _check_model(progress, job.config, run)
     if progress.batches != fingerprint:
         raise UserError(
             f"the data of this run have changed: {job.config.data} gives batches {fingerprint[:12]}, "
             f"the run was started with {progress.batches[:12]}; give it the same corpus, or choose another --out"
         )
     return state, progress
+
+
+def _check_model(progress: Progress, config: Any, run: RunFolder) -> None:
+    """Raises UserError where a checkpoint is of another model, whose weights may well have the same shapes."""
+    if progress.configuration:
+        there = from_json(type(config), json.loads(progress.configuration))
+        # How layers are computed, which may change, is in `model.layers`.
+        changes = [
+            each for each in difference(there, config) if each.startswith("model") and "model.layers." not in each
+        ]
+        if changes:
+            raise UserError(
+                f"the checkpoints of {run.path} are of another model: {'; '.join(changes)}; bring back the "
+                "configuration they were trained with"
+            )
 
 
 def _banner(job: Job, env: dict[str, Any], out: Path, resumed_at: int | None) -> None:

@@ -173,8 +173,8 @@ def fit(
     `checkpoint_every` steps.
 
     Ends early when patience runs out, at once where it had run out before. Raises Interrupted, with everything saved,
-    on Ctrl-C or SIGTERM, and when nobody reads the display any more; Diverged at the first number that is not finite,
-    before it is saved. The state given is consumed.
+    on Ctrl-C or SIGTERM, and when nobody reads the display any more; NotSaved where that cannot be saved; Diverged at
+    the first number that is not finite, before it is saved. The state given is consumed.
     """
     start = int(state.step)
     until = start if _out_of_patience(progress, watch) else until
@@ -204,6 +204,7 @@ def fit(
                     )
                     break
                 if stopped and done < until:
+                    checkpoints.finish()
                     raise Interrupted(done)
     return state, progress
 

@@ -60,6 +60,9 @@ class Record:
         assert int(state.step) == progress.next_batch
         self.saved[int(state.step)] = (state, progress)
 
+    def finish(self):
+        pass
+
     def write(self, step, record):
         self.rows.append({"step": step, **record})
 
