@@ -32,8 +32,10 @@ from jaxformer.training.run import JOBS, RunFolder, warn, write_whole
 from jaxformer.training.state import TrainState, new_state
 from jaxformer.training.step import Metrics, ShapedStep, make_step
 
-FREE = ("watch", "checkpoint_every")
-"""Fields that may change from one part of a run to the next: they decide what is looked at, not what is computed."""
+FREE = ("watch", "checkpoint_every", "mesh")
+"""Fields that may change from one part of a run to the next: they decide what is looked at and which devices share the
+work, not what is computed.
+"""
 
 
 class Job(ABC):
