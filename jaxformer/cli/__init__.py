@@ -15,11 +15,10 @@ from typing import Any, NoReturn
 
 from jaxformer.cli.classification import classify
 from jaxformer.cli.keeping import keep_compiled, keep_memory
-from jaxformer.cli.options import FAILED, INTERRUPTED, USAGE
 from jaxformer.cli.pretrained import chat, embed, export, fill, generate
 from jaxformer.cli.training import CAUSAL_LM, CLASSIFY, INSTRUCT, MASKED_LM, TRANSLATE, repeat
 from jaxformer.cli.translation import evaluate, inspect, translate
-from jaxformer.config.errors import UserError
+from jaxformer.config.errors import FAILED, INTERRUPTED, USAGE, UserError
 from jaxformer.config.presets import PRESETS
 
 

@@ -9,10 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-from jaxformer.cli.options import FAILED, INTERRUPTED, Option, check_names, parse
+from jaxformer.cli.options import Option, check_names, parse
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.choice import choose, fields, options
 from jaxformer.config.classify import ClassifyConfig
+from jaxformer.config.errors import FAILED, INTERRUPTED
 from jaxformer.config.instruct import InstructConfig
 from jaxformer.config.masked_lm import MaskedLmConfig
 from jaxformer.config.presets import PRESETS
@@ -23,8 +24,8 @@ HELP = """
 
 Any field may be written --any.field value, --any.field=value or any.field=value. A choice among objects is written as
 one: --model NAME, --optimization.schedule "Cosine(peak=0.001)". Running the same command again goes on with the run in
---out, and so does --out alone, which takes all else from the run; checkpoint_every and the fields of watch and of mesh
-may then be others.
+--out, and so does --out alone, which takes all else from the run; bad_numbers, checkpoint_every and the fields of watch
+and of mesh may then be others.
 """
 
 OUT = "The run folder; where none is given, one in runs that is named after the job, the data and the model."
@@ -67,7 +68,7 @@ class Training:
         one part of a run to the next.
         """
         asked = {str(name).replace("-", "_"): value for name, value in options(arguments)}
-        out, free = asked.pop("out", None), ("until", "checkpoint_every", "mesh", "watch")
+        out, free = asked.pop("out", None), ("until", "bad_numbers", "checkpoint_every", "mesh", "watch")
         if out is None or any(name.partition(".")[0] not in free for name in asked):
             return self.config
         return _config_in(Path(out), type(self.config)) or self.config

@@ -157,6 +157,11 @@ class RunFolder:
         return self.path / "samples"
 
     @property
+    def stalls_path(self) -> Path:
+        """Where each thread was when a step took too long."""
+        return self.path / "stalls.txt"
+
+    @property
     def _tokenizer_folder(self) -> Path:
         """Where a tokenizer of several files is, as those of pretrained models are."""
         return self.path / "tokenizer"
