@@ -72,7 +72,10 @@ def main() -> None:
     keep_compiled()
     # Who stops a service wants what Ctrl-C does.
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code and "jaxformer.training.peers" in sys.modules:
+        _leave_peers(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -99,6 +102,15 @@ def run(arguments: Sequence[str]) -> int:
         first = (str(error).strip() or "no message").splitlines()[0]
         print(f"jaxformer: {type(error).__name__}: {first} (--debug shows where)", file=sys.stderr)
         return FAILED
+
+
+def _leave_peers(code: int) -> None:
+    """Ends a process that others train with. It failed, so that at its exit it must not wait for them."""
+    import jax
+
+    if jax.distributed.is_initialized():
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _flush() -> None:

@@ -83,6 +83,9 @@ class Training:
 
     def run(self, config: Any, out: Path, until: int | None, again: str) -> int:
         """Trains, and returns the exit code; `again` is the command that goes on where it is interrupted."""
+        from jaxformer.training import peers
+
+        peers.join()
         recipe = import_module(self.recipe)
         from jax.errors import JaxRuntimeError
 
@@ -91,9 +94,12 @@ class Training:
 
         try:
             recipe.train(config, out, until)
-            if until is None or until >= config.steps:
+            if peers.leave():
+                print(f"evaluate   by one process, with the same command: {again}", flush=True)
+            elif until is None or until >= config.steps:
                 recipe.finish(out)
         except Interrupted as stop:
+            peers.leave()
             _tell(f"\nsaved      step {stop.step} in {out}; go on with: {again}")
             return INTERRUPTED
         except (KeyboardInterrupt, BrokenPipeError):
@@ -104,9 +110,12 @@ class Training:
             _tell(f"jaxformer: {stop} (the run is in {out})")
             return FAILED
         except JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if "RESOURCE_EXHAUSTED" in str(error):
+                _tell(f"jaxformer: {_out_of_memory(config, out)}")
+            elif peers.together():
+                _tell(f"jaxformer: {peers.LOST}")
+            else:
                 raise
-            _tell(f"jaxformer: {_out_of_memory(config, out)}")
             return FAILED
         return 0
 

@@ -25,11 +25,12 @@ from jaxformer.ops.attention.backends import watching
 from jaxformer.parallel.gather import gathered
 from jaxformer.parallel.mesh import batch_shardings, make_mesh, place, repeated_rows, replicated, state_shardings
 from jaxformer.text.tokenizer import Tokenizer
+from jaxformer.training import peers
 from jaxformer.training.checkpoint import Checkpoints, Progress
 from jaxformer.training.diagnosis import first_unsound
 from jaxformer.training.given import check_given, over
 from jaxformer.training.guard import remembering
-from jaxformer.training.journal import Display, Journal, Speed, clock, display
+from jaxformer.training.journal import Display, Journal, Speed, Unwritten, clock, display
 from jaxformer.training.loop import Diverged, TooManyLeftOut, Validation, fit
 from jaxformer.training.optimizers import optimizer
 from jaxformer.training.run import JOBS, RunFolder, warn, write_whole
@@ -205,7 +206,9 @@ def run_job(job: Job, run: RunFolder, until: int | None = None) -> None:
     where another process trains there; Interrupted on Ctrl-C or SIGTERM, with everything saved; Diverged where the loss
     is no longer finite.
     """
-    with run.locked(), StopRequest() as stop:
+    # Nothing is written before all have read what is there.
+    peers.meet("read")
+    with run.locked() if peers.leads() else contextlib.nullcontext(), StopRequest() as stop:
         _train(job, run, job.config.steps if until is None else min(until, job.config.steps), stop)
 
 
@@ -213,16 +216,19 @@ def _train(job: Job, run: RunFolder, until: int, stop: StopRequest) -> None:
     config, env = job.config, describe()
     # Asked again, since another process may have been here before the lock was had.
     resumed = run.holds(config, *FREE)
-    if not resumed:
-        run.begin(config, env)
-    if not run.has_tokenizer:
-        run.keep_tokenizer(job.tokenizer)
-    job.write_samples_to(run)
+    peers.meet("read again")
+    if peers.leads():
+        if not resumed:
+            run.begin(config, env)
+        if not run.has_tokenizer:
+            run.keep_tokenizer(job.tokenizer)
+        job.write_samples_to(run)
+    peers.meet("begun")
     with Checkpoints(run.checkpoints_path, config.watch.keep) as checkpoints:
         state, progress = _start(job, run, checkpoints)
         step = int(state.step)
         _forget_after(step, run, checkpoints)
-        if run.config(type(config)) != config:
+        if peers.leads() and run.config(type(config)) != config:
             run.keep_config(config)
         _banner(job, env, run.path, step if resumed else None)
         _loop(job, run, checkpoints, state, progress, until, stop)
@@ -274,7 +280,7 @@ def _loop(
         rolled_back = 0
         while True:
             try:
-                with contextlib.closing(Journal(run, int(state.step))) as journal:
+                with contextlib.closing(_journal(run, int(state.step))) as journal:
                     fit(
                         job,
                         state,
@@ -298,6 +304,10 @@ def _loop(
     print(f"trained    {clock(time.perf_counter() - began)} with compilation", flush=True)
 
 
+def _journal(run: RunFolder, step: int) -> Journal | Unwritten:
+    return Journal(run, step) if peers.leads() else Unwritten()
+
+
 def _mended(
     job: Job, run: RunFolder, checkpoints: Checkpoints, trouble: TooManyLeftOut, rolled_back: int, shown: Display
 ) -> tuple[TrainState, Progress]:
@@ -311,6 +321,9 @@ def _mended(
         found = f"{place} is the first that is not finite" if place else "the numbers of the last one are finite"
         hint = "; --bad-numbers RollBack goes on after their batches" if isinstance(bad_numbers, Stop) else ""
         raise Diverged(f"{trouble}, {found}{hint}", max(checkpoints.steps, default=None)) from None
+    # Only the first process knows when the last checkpoint has its name.
+    checkpoints.finish()
+    peers.meet("saved")
     state, progress = _start(job, run, checkpoints)
     step = int(state.step)
     _forget_after(step, run, checkpoints)
@@ -320,8 +333,10 @@ def _mended(
 
 def _forget_after(step: int, run: RunFolder, checkpoints: Checkpoints) -> None:
     """Drop what was written of later steps, which are taken again."""
-    run.forget_after(step)
-    checkpoints.forget_after(step)
+    if peers.leads():
+        run.forget_after(step)
+        checkpoints.forget_after(step)
+    peers.meet("forgotten")
 
 
 def _start(job: Job, run: RunFolder, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:

@@ -94,6 +94,16 @@ class Board:
             self._writer = None
 
 
+class Unwritten:
+    """The journal of a process that leaves the writing to another."""
+
+    def write(self, step: int, record: Mapping[str, Any]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class Display(Protocol):
     """Shows a run's progress to a person."""
 

@@ -11,7 +11,7 @@ import jax
 from jaxformer.config.training import RollBack, Stop, WatchConfig
 from jaxformer.data.batches import prefetch
 from jaxformer.training.checkpoint import Checkpoints, Progress
-from jaxformer.training.journal import Display, Journal, Speed
+from jaxformer.training.journal import Display, Journal, Speed, Unwritten
 from jaxformer.training.state import TrainState
 from jaxformer.training.step import Metrics
 from jaxformer.training.stopping import StopRequest
@@ -95,7 +95,7 @@ class _Records:
     """
 
     def __init__(
-        self, journal: Journal, audience: _Audience, speed: Speed, checkpoints: Checkpoints
+        self, journal: Journal | Unwritten, audience: _Audience, speed: Speed, checkpoints: Checkpoints
     ) -> None:
         self._journal, self._audience, self._speed, self._checkpoints = journal, audience, speed, checkpoints
         self.last_read = 0
@@ -165,7 +165,7 @@ def fit(
     watch: WatchConfig,
     bad_numbers: Stop | RollBack,
     checkpoints: Checkpoints,
-    journal: Journal,
+    journal: Journal | Unwritten,
     display: Display,
     speed: Speed,
     watchdog: Watchdog,
