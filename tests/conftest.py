@@ -28,6 +28,16 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2 << 30))
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="tests/survival with its full numbers, which take an hour")
+
+
+@pytest.fixture(scope="session")
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Whether the full numbers are asked for."""
+    return pytestconfig.getoption("thorough")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Opens a compilation cache for this run, which the workers inherit with the environment."""
     if os.environ.get("CI") and not all(map(importlib.util.find_spec, ("torch", "transformers"))):

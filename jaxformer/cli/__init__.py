@@ -15,11 +15,10 @@ from typing import Any, NoReturn
 
 from jaxformer.cli.classification import classify
 from jaxformer.cli.keeping import keep_compiled, keep_memory
-from jaxformer.cli.options import FAILED, INTERRUPTED, USAGE
 from jaxformer.cli.pretrained import chat, embed, export, fill, generate
 from jaxformer.cli.training import CAUSAL_LM, CLASSIFY, INSTRUCT, MASKED_LM, TRANSLATE, repeat
 from jaxformer.cli.translation import evaluate, inspect, translate
-from jaxformer.config.errors import UserError
+from jaxformer.config.errors import FAILED, INTERRUPTED, USAGE, UserError
 from jaxformer.config.presets import PRESETS
 
 
@@ -73,7 +72,10 @@ def main() -> None:
     keep_compiled()
     # Who stops a service wants what Ctrl-C does.
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code and "jaxformer.training.peers" in sys.modules:
+        _leave_peers(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -100,6 +102,15 @@ def run(arguments: Sequence[str]) -> int:
         first = (str(error).strip() or "no message").splitlines()[0]
         print(f"jaxformer: {type(error).__name__}: {first} (--debug shows where)", file=sys.stderr)
         return FAILED
+
+
+def _leave_peers(code: int) -> None:
+    """Ends a process that others train with. It failed, so that at its exit it must not wait for them."""
+    import jax
+
+    if jax.distributed.is_initialized():
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _flush() -> None:

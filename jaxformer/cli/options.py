@@ -13,9 +13,6 @@ import tyro
 
 from jaxformer.config.errors import UserError
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
-"""Exit codes: the run failed, the input cannot be used, Ctrl-C or SIGTERM."""
-
 Option = tyro.conf.arg
 Positional = tyro.conf.Positional
 

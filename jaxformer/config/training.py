@@ -106,6 +106,54 @@ Average = NoAverage | Ema
 
 
 @dataclass(frozen=True)
+class ApplySpikes:
+    """Apply every update whose loss and gradient are finite."""
+
+
+@dataclass(frozen=True)
+class SkipSpikes:
+    """Leave out a step whose loss or gradient norm lies far above those of the last steps that were taken."""
+
+    factor: float = 10.0
+    """How far above their median, in median absolute deviations, each at least a hundredth of the median."""
+    window: int = 64
+    """Steps that are remembered; none is left out before there are so many."""
+
+    def __post_init__(self):
+        positive(self, "factor")
+        at_least(self, 2, "window")
+
+
+Spikes = ApplySpikes | SkipSpikes
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the run with a report, which names the first module that gives a number that is not finite."""
+
+    after: int = 5
+    """Steps left out one after the other."""
+
+    def __post_init__(self):
+        at_least(self, 1, "after")
+
+
+@dataclass(frozen=True)
+class RollBack:
+    """Go back to the last checkpoint, and on from there with the batches after the trouble (Chowdhery et al. 2022,
+    §5.1).
+    """
+
+    after: int = 5
+    """Steps left out one after the other."""
+    most: int = 3
+    """Times that this is done until the process ends; the next time the run is ended, as by `Stop`."""
+
+    def __post_init__(self):
+        at_least(self, 1, "after", "most")
+
+
+@dataclass(frozen=True)
 class OptimizationConfig:
     """The update rule."""
 
@@ -116,6 +164,7 @@ class OptimizationConfig:
     accumulate: int = 1
     """Micro-batches that one step sums up, so that a large batch fits a small memory."""
     average: Average = NoAverage()
+    spikes: Spikes = ApplySpikes()
 
     def __post_init__(self):
         positive(self, "clip")
@@ -143,6 +192,20 @@ class MeshConfig:
 
 
 @dataclass(frozen=True)
+class Stall:
+    """When a step takes so long that the run tells where it hangs."""
+
+    factor: float = 20.0
+    """Times the median of the steps before it; 0 never tells."""
+    seconds: float = 30.0
+    """Never before it has taken so long."""
+
+    def __post_init__(self):
+        at_least(self, 0, "factor")
+        positive(self, "seconds")
+
+
+@dataclass(frozen=True)
 class WatchConfig:
     """What is looked at while a run is under way, and what is kept of it."""
 
@@ -154,6 +217,7 @@ class WatchConfig:
     """Newest checkpoints kept; the one with the best score is kept besides."""
     log_every: int = 20
     """Steps between progress lines where there is no terminal."""
+    stall: Stall = Stall()
 
     def __post_init__(self):
         at_least(self, 1, "validate_every", "keep", "log_every")
@@ -172,6 +236,8 @@ class TrainingConfig:
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     watch: WatchConfig = WatchConfig()
+    bad_numbers: Stop | RollBack = Stop()
+    """What to do after several steps without a finite loss and gradient. A single one is left out."""
     mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self):

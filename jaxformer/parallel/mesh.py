@@ -99,5 +99,10 @@ def _parts(spec: PartitionSpec, mesh: Mesh) -> int:
 
 
 def place(batch: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
-    """The batch on the devices of the mesh, each with its rows."""
-    return jax.device_put(batch, batch_shardings(batch, mesh, rules))
+    """The batch on the devices of the mesh, each with its rows. Among several processes every one has the whole batch,
+    and gives its own devices their part.
+    """
+    shardings = batch_shardings(batch, mesh, rules)
+    if not mesh.is_multi_process:
+        return jax.device_put(batch, shardings)
+    return jax.tree.map(lambda x, where: jax.make_array_from_callback(x.shape, where, x.__getitem__), batch, shardings)
