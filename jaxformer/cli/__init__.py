@@ -5,43 +5,20 @@ jax takes longer to import than a person likes to wait for help, so each command
 
 import difflib
 import os
-import runpy
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxformer.cli.classification import classify
 from jaxformer.cli.keeping import keep_compiled, keep_memory
 from jaxformer.cli.pretrained import chat, embed, export, fill, generate
+from jaxformer.cli.repository import bench, reproduce
 from jaxformer.cli.training import CAUSAL_LM, CLASSIFY, INSTRUCT, MASKED_LM, TRANSLATE, repeat
 from jaxformer.cli.translation import evaluate, inspect, translate
 from jaxformer.config.errors import FAILED, INTERRUPTED, USAGE, UserError
 from jaxformer.config.presets import PRESETS
-
-
-def bench(arguments: Sequence[str]) -> int:
-    """`jaxformer bench`: runs a file of the repository's benchmarks folder, with the options that follow its name."""
-    folder = Path(__file__).resolve().parents[2] / "benchmarks"
-    files = [path for path in sorted(folder.glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
-    names = {path.stem.replace("_", "-"): path.stem for path in files}
-    if not names:
-        raise UserError(
-            f"no benchmarks in {folder}; they come with the repository: clone it and pip install -e . there"
-        )
-    if arguments[:1] in (["--help"], ["-h"]):
-        print(f"usage: jaxformer bench NAME [OPTIONS]     NAME is {' or '.join(names)}; NAME --help tells its options")
-        return 0
-    if not arguments or arguments[0] not in names:
-        given = arguments[0] if arguments else "nothing"
-        raise UserError(f"bench needs the name of a benchmark, got {given}; there are {', '.join(names)}")
-    sys.path.insert(0, str(folder.parent))
-    sys.argv = [f"jaxformer bench {arguments[0]}", *arguments[1:]]
-    runpy.run_module(f"benchmarks.{names[arguments[0]]}", run_name="__main__")
-    return 0
-
 
 Command = Callable[[Sequence[str]], int]
 
@@ -62,6 +39,7 @@ COMMANDS: dict[tuple[str, ...], tuple[Command, str]] = {
     ("embed",): (embed, "vectors of texts by a pretrained encoder"),
     ("export",): (export, "write a pretrained model in the Hugging Face layout"),
     ("bench",): (bench, "run a benchmark of the repository, such as attention-vs-rnn"),
+    ("reproduce",): (reproduce, "run the experiments of the repository and compare with their stored results"),
 }
 
 

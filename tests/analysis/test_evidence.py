@@ -69,3 +69,8 @@ def test_one_finding_that_fails_refutes_the_claim():
     assert not report.holds
     assert "DOES NOT hold" in str(report)
     assert json.loads(json.dumps(report.to_json()))["findings"][1]["values"] == [1.0] * 4 + [0.0]
+
+
+def test_a_report_is_the_same_when_it_was_written_and_read():
+    report = Report("a claim", [Finding("within", [1.0, 2.0], 0.5, 3.0), Finding("below", [1.0, 2.0], high=3.0)], {})
+    assert Report.from_json(json.loads(json.dumps(report.to_json()))) == report
