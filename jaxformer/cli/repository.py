@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxformer.cli.options import FAILED, INTERRUPTED, Positional, parse
-from jaxformer.config.errors import UserError
+from jaxformer.cli.options import Positional, parse
+from jaxformer.config.errors import FAILED, INTERRUPTED, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
