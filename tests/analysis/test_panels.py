@@ -1,5 +1,9 @@
 """An experiment's picture shows the figures it is given, names them in place, and never draws empty boxes."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -49,3 +53,16 @@ def test_a_character_without_a_font_becomes_its_code_point(no_fonts, tmp_path):
     assert panels.save(figure, tmp_path / "picture.png", "a note") == "也好"
     assert [text.get_text() for text in axes.texts] == ["best", "U+4E5F U+597D"]
     assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+def test_a_picture_needs_no_display(tmp_path):
+    """Whatever window system the environment asks for."""
+    hidden = {"DISPLAY", "WAYLAND_DISPLAY"}
+    environment = {name: value for name, value in os.environ.items() if name not in hidden} | {"MPLBACKEND": "TkAgg"}
+    code = (
+        "import sys; from pathlib import Path; from jaxformer.analysis import panels\n"
+        "figure, (axes,) = panels.row(['heading']); axes.plot([1, 2])\n"
+        "panels.save(figure, Path(sys.argv[1]), 'note')"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "picture.png"], env=environment, check=True)
+    assert (tmp_path / "picture.png").stat().st_size > 5_000
