@@ -25,9 +25,7 @@ ARRIVAL = 120
 SILENCE = 15
 """Seconds without a sign of life after which a process is taken for dead."""
 
-LOST = (
-    b"\njaxformer: another process of this run died or hangs, so this one ends; mend that and start all of them again\n"
-)
+LOST = "another process of this run died or hangs, so this one ends; mend that and start all of them again"
 
 
 def join() -> None:

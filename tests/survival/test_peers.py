@@ -15,8 +15,8 @@ STEPS = 60
 LIMIT = 30.0
 """Seconds that a process may wait for one that is gone, as its users are promised."""
 
-LOSSES = [
-    pytest.param(victim, number, id=f"{number.name} of process {victim}")
+WAYS = [
+    pytest.param(victim, number, id=f"{number.name}-{victim}")
     for number in (signal.SIGSTOP, signal.SIGKILL)
     for victim in (0, 1)
 ]
@@ -69,7 +69,7 @@ def test_two_processes_train_as_one(data, whole, tmp_path):
     assert max(abs(a["loss"] - b["loss"]) for a, b in zip(one, two, strict=True)) < 1e-6
 
 
-@pytest.mark.parametrize("victim, number", LOSSES)
+@pytest.mark.parametrize("victim, number", WAYS)
 def test_where_one_is_gone_the_other_ends_in_time_and_a_relaunch_is_the_whole_run(
     victim, number, data, whole, tmp_path, thorough
 ):
