@@ -83,7 +83,28 @@ class AdamW:
         at_least(self, 0, "weight_decay")
 
 
-Optimizer = Adam | AdamW
+@dataclass(frozen=True)
+class Muon:
+    """Momentum whose every matrix is made orthogonal before it is taken as a step (Jordan et al. 2024), for the weights
+    of attention and feed-forward layers, routers and experts among them; all other parameters by `rest`.
+
+    Steps have the root mean square `size`, so that both parts go by one schedule (Liu et al. 2025, §2.2).
+    """
+
+    momentum: float = 0.95
+    size: float = 0.2
+    """Root mean square of a step at a rate of 1; that of Adam is near 0.2."""
+    weight_decay: float = 0.01
+    """Decoupled, of the matrices alone."""
+    rest: Adam = Adam()
+
+    def __post_init__(self):
+        below_one(self, "momentum")
+        positive(self, "size")
+        at_least(self, 0, "weight_decay")
+
+
+Optimizer = Adam | AdamW | Muon
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,11 @@ def state_shardings(boxed: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
     counters and keys, are replicated. The result has the structure of the unboxed state.
     """
 
-    def sharding(leaf: Any) -> NamedSharding:
+    def sharding(leaf: Any) -> Any:
         if not isinstance(leaf, nn.Partitioned):
             return replicated(mesh)
+        if not jax.tree.leaves(leaf):  # A part of the optimizer that has nothing to do with this parameter.
+            return leaf.value
         return NamedSharding(mesh, partition(leaf.names, leaf.value.shape, mesh.shape, rules))
 
     return jax.tree.map(sharding, boxed, is_leaf=lambda leaf: isinstance(leaf, nn.Partitioned))
