@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks import measure
 from benchmarks.comparison import MATRIX_PRODUCT, Row, alike, cases, compare, matrix_product, share, times
 from benchmarks.goals import TOYS, Asked, Goal, Verdict, command, conduct
-from benchmarks.measure import Contestant
+from jaxformer.analysis.timing import Contestant
 from jaxformer.ops.attention import attention
 from jaxformer.ops.attention.masks import Causal, Mask, Segments, Window
 

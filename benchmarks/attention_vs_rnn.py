@@ -25,35 +25,35 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import tyro
 
 from benchmarks import measure
-from benchmarks.measure import Contestant, Effort
 from benchmarks.picture import Line, panels
 from jaxformer.analysis.hardware import summary
-from jaxformer.ops.attention import attention
-from jaxformer.ops.attention.masks import Causal
-from jaxformer.ops.linear import project
+from jaxformer.analysis.layers import (
+    CELLS,
+    attention_layer,
+    attention_weights,
+    ours,
+    recurrent_layer,
+    recurrent_weights,
+)
+from jaxformer.analysis.timing import Contestant, Effort, alternate
 from jaxformer.ops.recurrence import (
     CELL_IN_SCAN,
     FORMULATIONS,
-    GRU,
-    LSTM,
     PROJECTED,
     PROJECTED_SUMMED,
     SUMMED,
-    TANH_RNN,
     Cell,
     Formulation,
     Recurrent,
-    scan,
 )
 
-CELLS = (TANH_RNN, GRU, LSTM)
 LAYERS = ("attention", *(cell.name for cell in CELLS))
 LETTERS = {CELL_IN_SCAN: "a", PROJECTED: "b", SUMMED: "c", PROJECTED_SUMMED: "d"}
 TOLERANCE = 1e-2
@@ -96,39 +96,7 @@ def quickened(config: Config) -> Config:
     return replace(config, lengths=(8, 16), batches=(2,), width=32, heads=2, unroll=1, seconds=0.1, out=out)
 
 
-class Projections(NamedTuple):
-    """The parameters of an attention layer; N heads of width H, N H = D."""
-
-    query_DNH: jax.Array
-    key_DNH: jax.Array
-    value_DNH: jax.Array
-    out_NHD: jax.Array
-
-
-def attention_layer(attend: Callable[..., jax.Array], weights: Projections, x_BTD: jax.Array) -> jax.Array:
-    q_BTNH, k_BTNH, v_BTNH = (project("btd,dnh->btnh", x_BTD, w_DNH) for w_DNH in weights[:3])
-    return project("btnh,nhd->btd", attend(q_BTNH, k_BTNH, v_BTNH), weights.out_NHD)
-
-
-ours = partial(attention, mask=Causal())
 reference = partial(jax.nn.dot_product_attention, is_causal=True)
-
-
-def recurrent_layer(
-    cell: Cell, formulation: Formulation, unroll: int, weights: Recurrent, x_TBD: jax.Array
-) -> jax.Array:
-    return scan(cell, weights, x_TBD, formulation=formulation, unroll=unroll)[0]
-
-
-def recurrent_parameters(cell: Cell, width: int, hidden: int) -> int:
-    """Parameters of a recurrent layer: two products and two biases for each gate."""
-    return cell.gates * hidden * (width + hidden + 2)
-
-
-def equal_hidden_width(cell: Cell, width: int, parameters: int) -> int:
-    """The multiple of 16 whose parameter count comes nearest."""
-    candidates = range(16, max(32, 4 * width), 16)
-    return min(candidates, key=lambda hidden: abs(recurrent_parameters(cell, width, hidden) - parameters))
 
 
 def training(layer: Callable[[Any, jax.Array], jax.Array]) -> Callable[[Any, jax.Array], Any]:
@@ -182,7 +150,7 @@ def fastest(cell: Cell, mode: str, weights: Recurrent, x_TBD: jax.Array, seconds
         return Candidate(formulation, unroll, contestant(name, mode, layer, weights, x_TBD))
 
     def race(candidates: list[Candidate]) -> Candidate:
-        timings = measure.alternate(
+        timings = alternate(
             [candidate.contestant for candidate in candidates],
             Effort(seconds / 2, least=2, most=10),
             check=lambda results: distances.append(measure.agree(results, TOLERANCE)),
@@ -196,30 +164,6 @@ def fastest(cell: Cell, mode: str, weights: Recurrent, x_TBD: jax.Array, seconds
     return Choice(best, tried, max(distances))
 
 
-def attention_weights(config: Config) -> Projections:
-    D, N = config.width, config.heads
-    keys = jax.random.split(jax.random.key(config.seed), 4)
-    shapes = [(D, N, D // N)] * 3 + [(N, D // N, D)]
-    return Projections(*(jax.random.normal(key, shape) * D**-0.5 for key, shape in zip(keys, shapes, strict=True)))
-
-
-def recurrent_weights(cell: Cell, config: Config) -> Recurrent:
-    """As many as attention has."""
-    D = config.width
-    return random_weights(cell, D, equal_hidden_width(cell, D, 4 * D * D), config.seed)
-
-
-def random_weights(cell: Cell, D: int, hidden: int, seed: int) -> Recurrent:
-    gH = cell.gates * hidden
-    of_input, of_hidden = jax.random.split(jax.random.key(seed))
-    return Recurrent(
-        jax.random.normal(of_input, (D, gH)) * D**-0.5,
-        jax.random.normal(of_hidden, (hidden, gH)) * hidden**-0.5,
-        jnp.zeros(gH),
-        jnp.zeros(gH),
-    )
-
-
 def count(weights: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(weights))
 
@@ -228,8 +172,8 @@ def compare(mode: str, batch: int, length: int, config: Config) -> list[dict[str
     """One shape: a row for each layer."""
     x_BTD = jax.random.normal(jax.random.key(config.seed + 1), (batch, length, config.width))
     x_TBD = jax.block_until_ready(jnp.swapaxes(x_BTD, 0, 1))
-    projections = attention_weights(config)
-    recurrent = {cell.name: recurrent_weights(cell, config) for cell in CELLS}
+    projections = attention_weights(config.width, config.heads, config.seed)
+    recurrent = {cell.name: recurrent_weights(cell, config.width, config.seed) for cell in CELLS}
     choices = {
         cell.name: fastest(cell, mode, recurrent[cell.name], x_TBD, config.seconds, config.unroll) for cell in CELLS
     }
@@ -237,7 +181,7 @@ def compare(mode: str, batch: int, length: int, config: Config) -> list[dict[str
     contestants += [replace(choice.best.contestant, name=name) for name, choice in choices.items()]
 
     rows = []
-    for timing in measure.alternate(contestants, Effort(config.seconds)):
+    for timing in alternate(contestants, Effort(config.seconds)):
         slow, fast = (batch * length / seconds for seconds in reversed(timing.quartiles))
         row = {
             "mode": mode,
@@ -268,7 +212,10 @@ def describe(choice: Choice, weights: Recurrent) -> dict[str, Any]:
 
 def verify_attention(config: Config) -> float:
     """The distance of the attention layer from one that `jax.nn` computes, in values and gradients."""
-    weights, shape = attention_weights(config), (min(config.batches), min(config.lengths), config.width)
+    weights, shape = (
+        attention_weights(config.width, config.heads, config.seed),
+        (min(config.batches), min(config.lengths), config.width),
+    )
     x_BTD = jax.random.normal(jax.random.key(config.seed + 1), shape)
     results = {
         name: [contestant(name, mode, partial(attention_layer, attend), weights, x_BTD).run() for mode in MODES]

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from benchmarks import measure
-from benchmarks.measure import Contestant, Effort, Timing
+from jaxformer.analysis.timing import Contestant, Effort, Timing, alternate
 
 Row = dict[str, Any]
 Case = Mapping[str, Any]
@@ -36,7 +36,7 @@ def compare(
     `check` sees the results by name and returns their distance; `flops` are the operations of some contestants.
     """
     distances: list[float | None] = []
-    timings = measure.alternate(contestants, effort, lambda results: distances.append(check(results)))
+    timings = alternate(contestants, effort, lambda results: distances.append(check(results)))
     print(f"{label(case)}: done", flush=True)
     rows = [_row(case, timing, timings[0], (flops or {}).get(timing.name)) for timing in timings]
     rows[0]["distance"] = distances[0]

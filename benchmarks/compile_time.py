@@ -29,8 +29,8 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from benchmarks import measure
 from benchmarks.comparison import Row, cases, compare
 from benchmarks.goals import TOYS, Asked, Goal, Verdict, command, conduct
-from benchmarks.measure import Contestant
 from benchmarks.steps import SCANNED, UNROLLED, GptShape, Learner, gpt
+from jaxformer.analysis.timing import Contestant
 
 COMPILE_SCANNED, COMPILE_UNROLLED = "compile, scanned", "compile, unrolled"
 WARM, COLD = "start to first step, warm", "start to first step, cold"

@@ -27,8 +27,8 @@ import numpy as np
 from benchmarks import measure
 from benchmarks.comparison import Row, alike, cases, compare, table, times
 from benchmarks.goals import TOYS, Asked, Goal, Verdict, command, conduct
-from benchmarks.measure import Contestant
 from benchmarks.steps import SCANNED, GptShape, gpt
+from jaxformer.analysis.timing import Contestant
 from jaxformer.config.sampling import Sampling
 from jaxformer.decoding.generate import generate
 from jaxformer.recipes.bundle import Bundle

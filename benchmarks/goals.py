@@ -18,6 +18,7 @@ import tyro
 
 from benchmarks import measure
 from benchmarks.comparison import Row, table
+from jaxformer.analysis.timing import Effort
 from jaxformer.config.errors import UserError
 
 TOYS = Path(tempfile.gettempdir()) / "jaxformer-benchmarks"
@@ -101,11 +102,11 @@ class Asked:
     """End with exit code 1 where a goal is not reached."""
 
     @property
-    def effort(self) -> measure.Effort:
+    def effort(self) -> Effort:
         """Samples of a twentieth of a second, beside which the millisecond that PyTorch's threads go on turning after
         their work is little; of toys two rounds.
         """
-        return measure.Effort(0.0, 2, 2, 0.0) if self.quick else measure.Effort(self.seconds, sample_seconds=0.05)
+        return Effort(0.0, 2, 2, 0.0) if self.quick else Effort(self.seconds, sample_seconds=0.05)
 
 
 def conduct(

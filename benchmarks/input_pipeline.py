@@ -16,7 +16,7 @@ import jax
 
 from benchmarks.comparison import Row, cases, compare, times
 from benchmarks.goals import TOYS, Asked, Goal, Verdict, command, conduct
-from benchmarks.measure import Contestant
+from jaxformer.analysis.timing import Contestant
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.masked_lm import MaskedLmConfig
 from jaxformer.config.presets import preset

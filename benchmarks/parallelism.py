@@ -39,17 +39,15 @@ import jax
 import jax.numpy as jnp
 import tyro
 
-from benchmarks import attention_vs_rnn, measure
-from benchmarks.attention_vs_rnn import CELLS, attention_layer, ours, recurrent_layer
-from benchmarks.measure import Contestant, Disagreement, Effort
+from benchmarks import measure
+from benchmarks.attention_vs_rnn import reference
+from benchmarks.measure import Disagreement
 from benchmarks.picture import Line, panels
 from jaxformer.analysis.hardware import summary
+from jaxformer.analysis.layers import LINEAR, Layer, Program, alone, layers
 from jaxformer.analysis.parallelism import count
+from jaxformer.analysis.timing import Contestant, Effort, alternate
 from jaxformer.config.errors import UserError
-from jaxformer.ops.attention import attention_with_weights
-from jaxformer.ops.attention.masks import Causal
-from jaxformer.ops.linear_recurrence import MinGru, in_parallel, in_sequence, min_gru
-from jaxformer.ops.recurrence import PROJECTED
 
 TOLERANCE = 1e-2
 """Relative L2 distance at which forms count as different; generous, because devices round products to TF32."""
@@ -83,11 +81,6 @@ class Config:
         if not self.lengths or min(self.lengths) < 1 or list(self.lengths) != sorted(set(self.lengths)):
             raise ValueError(f"lengths must be positive and rise, got {self.lengths}")
 
-    @property
-    def weights(self) -> attention_vs_rnn.Config:
-        """What makes the weights, as in the benchmark of layers of equal parameters."""
-        return attention_vs_rnn.Config(width=self.width, heads=self.heads, seed=self.seed)
-
 
 def quickened(config: Config) -> Config:
     """The same questions of small shapes."""
@@ -95,78 +88,12 @@ def quickened(config: Config) -> Config:
     return replace(config, lengths=(8, 16, 32), measured=16, width=32, heads=2, seconds=0.1, out=out)
 
 
-Program = Callable[[Any, jax.Array], jax.Array]
-"""(weights, x_TD) → the layer's output for one sequence."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One contestant."""
-
-    name: str
-    weights: Any
-    counted: Program
-    timed: Program
-    products: Callable[[int], int]
-    """FLOPs of the matrix products of `counted`, by the length of the sequence."""
-
-    def lowered(self, program: Program, x_TD: jax.ShapeDtypeStruct) -> jax.stages.Lowered:
-        """Traced for x and where x lies."""
-        placed = partial(jax.ShapeDtypeStruct, sharding=x_TD.sharding)
-        return jax.jit(program).lower(jax.tree.map(lambda w: placed(w.shape, w.dtype), self.weights), x_TD)
-
-
-def alone(attend: Callable[..., jax.Array]) -> Program:
-    """An attention layer of one sequence."""
-    return lambda weights, x_TD: attention_layer(attend, weights, x_TD[None])[0]
-
-
-def formula(q_BTNH: jax.Array, k_BTNH: jax.Array, v_BTNH: jax.Array) -> jax.Array:
-    return attention_with_weights(q_BTNH, k_BTNH, v_BTNH, mask=Causal())[0]
-
-
-def min_gru_weights(config: Config) -> MinGru:
-    """2 D hidden units: two products of as many parameters as the four of attention."""
-    D, H = config.width, 2 * config.width
-    keys = jax.random.split(jax.random.key(config.seed))
-    update_DH, new_DH = (jax.random.normal(key, (D, H)) * D**-0.5 for key in keys)
-    return MinGru(update_DH, jnp.zeros(H), new_DH, jnp.zeros(H))
-
-
-LINEAR = {"minGRU, scan": in_sequence, "minGRU, associative": in_parallel}
-
-
-def layers(config: Config) -> list[Layer]:
-    """All contestants, attention first."""
-    D = config.width
-    found = [
-        Layer(
-            "attention",
-            attention_vs_rnn.attention_weights(config.weights),
-            alone(formula),
-            alone(ours),
-            lambda T: 8 * T * D * D + 4 * T * T * D,
-        )
-    ]
-    for cell in CELLS:
-        weights = attention_vs_rnn.recurrent_weights(cell, config.weights)
-        per_token = 2 * (weights.input_DgH.size + weights.hidden_HgH.size)
-        scanned = partial(recurrent_layer, cell, PROJECTED, 1)
-        found.append(Layer(cell.name, weights, scanned, scanned, partial(int.__mul__, per_token)))
-    weights = min_gru_weights(config)
-    per_token = 2 * (weights.update_DH.size + weights.new_DH.size)
-    for name, form in LINEAR.items():
-        linear = partial(min_gru, form=form)
-        found.append(Layer(name, weights, linear, linear, partial(int.__mul__, per_token)))
-    return found
-
-
 def verify(contestants: list[Layer], config: Config) -> dict[str, float]:
     """Distances between what should compute the same at the shortest length."""
     x_TD = jax.random.normal(jax.random.key(config.seed + 1), (min(config.lengths), config.width))
     linear = {layer.name: layer.timed(layer.weights, x_TD) for layer in contestants if layer.name in LINEAR}
     attention = next(layer for layer in contestants if layer.name == "attention")
-    programs = {"jax.nn.dot_product_attention": alone(attention_vs_rnn.reference), "formula": attention.counted}
+    programs = {"jax.nn.dot_product_attention": alone(reference), "formula": attention.counted}
     programs["attention"] = attention.timed
     outputs = {name: program(attention.weights, x_TD) for name, program in programs.items()}
     return {"linear recurrence": measure.agree(linear, TOLERANCE), "attention": measure.agree(outputs, TOLERANCE)}
@@ -188,7 +115,7 @@ def timed(contestants: list[Layer], length: int, config: Config) -> dict[str, di
     """Each layer's time at this length, beside the counts of the program that ran."""
     x_TD = jax.block_until_ready(jax.random.normal(jax.random.key(config.seed + 1), (length, config.width)))
     runs = [Contestant(layer.name, partial(jax.jit(layer.timed), layer.weights, x_TD)) for layer in contestants]
-    timings = {timing.name: timing for timing in measure.alternate(runs, Effort(config.seconds))}
+    timings = {timing.name: timing for timing in alternate(runs, Effort(config.seconds))}
     shape = jax.ShapeDtypeStruct(x_TD.shape, x_TD.dtype)
     return {
         layer.name: {
@@ -353,7 +280,7 @@ def main(config: Config) -> dict[str, Any]:
     started = time.monotonic()
     environment = measure.environment()
     place = tpu() if config.tpu else None
-    contestants = layers(config)
+    contestants = layers(config.width, config.heads, config.seed)
     distances = verify(contestants, config)
     rows: list[dict[str, Any]] = []
     for length in config.lengths:

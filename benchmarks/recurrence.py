@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import measure
-from benchmarks.attention_vs_rnn import describe, fastest, random_weights
+from benchmarks.attention_vs_rnn import describe, fastest
 from benchmarks.comparison import Row, alike, cases, compare, times
 from benchmarks.goals import TOYS, Asked, Goal, Verdict, command, conduct
-from benchmarks.measure import Contestant
+from jaxformer.analysis.layers import random_weights
+from jaxformer.analysis.timing import Contestant
 from jaxformer.ops.recurrence import GRU, LSTM, TANH_RNN, Cell, Recurrent
 
 OURS, THEIRS = "jaxformer", "torch"

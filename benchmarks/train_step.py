@@ -40,7 +40,6 @@ from benchmarks.comparison import (
     times,
 )
 from benchmarks.goals import TOYS, Asked, Goal, Verdict, command, conduct
-from benchmarks.measure import Contestant
 from benchmarks.steps import (
     SCANNED,
     BertShape,
@@ -52,6 +51,7 @@ from benchmarks.steps import (
     gpt,
 )
 from jaxformer.analysis.flops import training_flops
+from jaxformer.analysis.timing import Contestant
 from jaxformer.config.model import DecoderConfig
 from jaxformer.config.training import AdamW
 from jaxformer.data.packing import TextBatch

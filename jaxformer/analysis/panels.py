@@ -43,15 +43,37 @@ def row(headings: Sequence[str], width: float = 4.3, height: float = 3.9) -> "tu
 
 def curves(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limits: tuple[float, float]) -> None:
     """A mean over x with its interval for each name, which stands below the curve's end; vertical `limits`."""
-    axes.set_ylim(*limits)
     gap = 0.065 * (limits[1] - limits[0])
     place = limits[1] + gap
-    styled = zip(bands.items(), STYLES, strict=False)
-    for (name, band), (colour, _, dashes) in sorted(styled, key=lambda entry: -entry[0][1].mean[-1]):
+    for name, height, colour in _bands(axes, x, bands, limits):
+        place = min(height, place) - gap
+        axes.text(x[-1], place, name, color=colour, ha="right", va="center", fontsize=9)
+
+
+def many_curves(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limits: tuple[float, float]) -> None:
+    """`curves` that end close to each other: their names stand to the right of the panel, in the order of the ends."""
+    ends = _bands(axes, x, bands, limits)
+    gap = 0.06 * (limits[1] - limits[0])
+    places: list[float] = []
+    for _, height, _ in ends:
+        places.append(min(height, places[-1] - gap) if places else height)
+    for i, (name, _, colour) in enumerate(ends):
+        # Names that would stand below the panel push those above them up.
+        place = max(places[i], limits[0] + gap * (len(ends) - 1 - i))
+        axes.annotate(name, (1.02, place), xycoords=axes.get_yaxis_transform(), color=colour, va="center", fontsize=9)
+
+
+def _bands(
+    axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limits: tuple[float, float]
+) -> list[tuple[str, float, str]]:
+    """Draws them, and gives each name, the height of the curve's end and its colour, from the top down."""
+    axes.set_ylim(*limits)
+    ends = []
+    for (name, band), (colour, _, dashes) in zip(bands.items(), STYLES, strict=False):
         axes.plot(x, band.mean, color=colour, linestyle=dashes, linewidth=1.8)
         axes.fill_between(x, band.low, band.high, color=colour, alpha=0.2, linewidth=0)
-        place = min(float(band.mean[-1]), place) - gap
-        axes.text(x[-1], place, name, color=colour, ha="right", va="center", fontsize=9)
+        ends.append((name, float(band.mean[-1]), colour))
+    return sorted(ends, key=lambda end: -end[1])
 
 
 def dots(axes: "Axes", columns: Sequence[str], groups: Mapping[str, np.ndarray], limits: tuple[float, float]) -> None:
@@ -72,6 +94,31 @@ def dots(axes: "Axes", columns: Sequence[str], groups: Mapping[str, np.ndarray],
         height = np.log(np.median(drawn_SC) / limits[0]) / np.log(limits[1] / limits[0])
         place = max(height, place + 0.13)
         axes.text(1.02, place, name, transform=axes.transAxes, color=colour, va="center", fontsize=9)
+
+
+def decades(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval]) -> None:
+    """`many_curves` of decimal logarithms, on a vertical axis that names what they are the logarithms of."""
+    lowest = min(float(np.min(band.low)) for band in bands.values())
+    highest = max(float(np.max(band.high)) for band in bands.values())
+    many_curves(axes, x, bands, (lowest - 0.03 * (highest - lowest), highest + 0.03 * (highest - lowest)))
+    ticks = range(int(np.floor(lowest)), int(np.floor(highest)) + 1)
+    axes.set_yticks([tick for tick in ticks if tick >= axes.get_ylim()[0]])
+    axes.yaxis.set_major_formatter(lambda value, _: f"{10.0**value:,g}")
+
+
+def doublings(axes: "Axes", x: Sequence[float]) -> None:
+    """A horizontal axis to base 2 with a tick at each of these values."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(x, [f"{value:,g}" for value in x])
+    axes.minorticks_off()
+
+
+def heat(axes: "Axes", values_RC: np.ndarray, quantity: str) -> None:
+    """Values from 0 up as the shades of a table, its first row on top, beside the scale of the quantity."""
+    image = axes.imshow(values_RC, cmap="Blues", vmin=0.0, aspect="auto", interpolation="nearest")
+    axes.locator_params(integer=True)
+    axes.grid(False)
+    axes.figure.colorbar(image, ax=axes, shrink=0.85, label=quantity)
 
 
 def points(axes: "Axes", x: Sequence[float], name: str, values: Interval, style: int = 0) -> None:

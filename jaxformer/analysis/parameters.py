@@ -1,13 +1,16 @@
 """Which parameters a model has, and how many."""
 
+import bisect
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+Config = TypeVar("Config", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,30 @@ def parameter_table(params: Any) -> list[Parameter]:
 def parameter_count(rows: Iterable[Parameter]) -> int:
     """All of them."""
     return sum(row.count for row in rows)
+
+
+def model_size(model: nn.Module, *inputs: Any) -> int:
+    """All parameters of a model that is called with `inputs`, counted without allocating them."""
+    return parameter_count(parameter_table(abstract_parameters(model, *inputs)))
+
+
+def equally_large(
+    build: Callable[[Config], nn.Module], config: Config, parameters: int, *inputs: Any, most: int = 4096
+) -> Config:
+    """The config with that `width`, from 1 to `most`, with which its model comes nearest to so many parameters.
+
+    For rivals of equal size. `build` makes a model of a config, which is called with `inputs`; a wider one must have
+    more parameters.
+    """
+
+    def sized(width: int) -> Config:
+        return replace(config, width=width)
+
+    def size(width: int) -> int:
+        return model_size(build(sized(width)), *inputs)
+
+    wider = min(1 + bisect.bisect_left(range(1, most + 1), parameters, key=size), most)
+    return sized(min((max(wider - 1, 1), wider), key=lambda width: abs(size(width) - parameters)))
 
 
 def non_embedding_count(rows: Iterable[Parameter]) -> int:

@@ -262,6 +262,14 @@ CellConfig = Tanh | Gru | Lstm
 
 
 @dataclass(frozen=True)
+class RgLru:
+    """Real-gated linear recurrent unit (De et al. 2024, Griffin): its gates read the input alone."""
+
+
+Recurrence = CellConfig | RgLru
+
+
+@dataclass(frozen=True)
 class NoAttention:
     """The decoder knows the source only through the encoder's last state (Sutskever et al. 2014)."""
 
@@ -299,6 +307,27 @@ class RnnConfig:
             raise ValueError(
                 f"width must be even, the encoder reads both ways with half of it each, got width={self.width}"
             )
+
+
+@dataclass(frozen=True)
+class RecurrentDecoderConfig:
+    """A recurrent language model: embeddings, recurrent layers one above the other, the next token (Mikolov et al.
+    2010).
+    """
+
+    recurrence: Recurrence = Gru()
+    embedding: int = 512
+    """Width of the embeddings, which are the output projection too."""
+    width: int = 512
+    """Width H of the hidden states."""
+    layers: int = 2
+    dropout: float = 0.0
+    dtype: Dtype = "float32"
+    """Type of the activations and products; parameters and the loss stay in float32."""
+
+    def __post_init__(self):
+        at_least_one(self, "embedding", "width", "layers")
+        _is_probability(self, "dropout")
 
 
 Seq2SeqConfig = TransformerConfig | EncoderDecoderConfig | RnnConfig

@@ -1,5 +1,6 @@
 """Recurrent layers, and the readout above them, that own their weights."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -8,10 +9,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxformer.config.model import CellConfig, Gru, Lstm, Tanh
-from jaxformer.nn.weight import constant, weight
+from jaxformer.config.model import CellConfig, Gru, Lstm, Recurrence, RgLru, Tanh
+from jaxformer.nn.weight import constant, declared, weight
 from jaxformer.ops.attentive import Scoring, attentive_scan
-from jaxformer.ops.linear import readout
+from jaxformer.ops.linear import project, readout
+from jaxformer.ops.linear_recurrence import SHARPNESS, rg_lru
+from jaxformer.ops.linear_recurrence import RgLru as RgLruWeights
 from jaxformer.ops.recurrence import GRU, LSTM, TANH_RNN, Cell, Recurrent, State, scan
 
 
@@ -56,6 +59,44 @@ class RecurrentLayer(nn.Module):
         valid_TB = None if valid_BT is None else valid_BT.T
         h_TBH, final = scan(self.cell, weights, jnp.swapaxes(x_BTD, 0, 1), state, valid_TB, reverse=reverse)
         return jnp.swapaxes(h_TBH, 0, 1), final
+
+
+KEPT = (0.9, 0.999)
+"""Between these lies what a state of a linear recurrence keeps of itself a step before training, where its gate is
+open (De et al. 2024, §2.4)."""
+
+
+class LinearRecurrentLayer(nn.Module):
+    """The same contract without waiting: x [B, T, D], projected to the width of the state, through an RG-LRU whose
+    steps are taken in parallel (De et al. 2024, §2.3, without the convolution and the branch that gates the output).
+    """
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x_BTD: Array, state: State | None = None) -> tuple[Array, State]:
+        """`state` holds one array [B, H], zeros unless given."""
+        H = self.width
+        wide_BTH = project("btd,dh->bth", x_BTD, weight(self, "input", (x_BTD.shape[-1], H), ("embed", "hidden")))
+
+        def gate(name: str) -> tuple[Array, Array]:
+            w_HH = weight(self, name, (H, H), ("hidden", "hidden_out"))
+            return w_HH.astype(x_BTD.dtype), constant(self, f"{name}_bias", 0.0, (H,), ("hidden",))
+
+        decay_H = declared(self, "decay", _decays, (H,), ("hidden",))
+        weights = RgLruWeights(*gate("recurrence_gate"), *gate("input_gate"), decay_H)
+        h_TBH = rg_lru(weights, jnp.swapaxes(wide_BTH, 0, 1), None if state is None else state[0])
+        return jnp.swapaxes(h_TBH, 0, 1), (h_TBH[-1],)
+
+
+def _decays(key: Array, shape: Sequence[int], dtype: Any) -> Array:
+    """Λ for which σ(Λ)^SHARPNESS is uniform in `KEPT`."""
+    return jax.scipy.special.logit(jax.random.uniform(key, shape, dtype, *KEPT) ** (1 / SHARPNESS))
+
+
+def recurrent_layer(config: Recurrence, width: int) -> RecurrentLayer | LinearRecurrentLayer:
+    """The layer that a config names: x [B, T, D], state → outputs [B, T, H], state."""
+    return LinearRecurrentLayer(width) if isinstance(config, RgLru) else RecurrentLayer(cell_of(config), width)
 
 
 class AttentiveLayer(nn.Module):

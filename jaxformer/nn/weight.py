@@ -26,19 +26,20 @@ def weight(
     init = nn.initializers.variance_scaling(
         size**2, "fan_avg", "uniform", in_axis=own[:inputs], out_axis=own[inputs:], batch_axis=each
     )
-    return _declared(module, name, init, shape, axes)
+    return declared(module, name, init, shape, axes)
 
 
 def constant(module: nn.Module, name: str, value: float, shape: Sequence[int], axes: Sequence[str]) -> Array:
     """A float32 parameter that starts with the same value everywhere: a bias (0) or a scale (1)."""
-    return _declared(module, name, nn.initializers.constant(value), shape, axes)
+    return declared(module, name, nn.initializers.constant(value), shape, axes)
 
 
 def normal(module: nn.Module, name: str, deviation: float, shape: Sequence[int], axes: Sequence[str]) -> Array:
     """A float32 parameter drawn from a normal distribution: a table of embeddings."""
-    return _declared(module, name, nn.initializers.normal(deviation), shape, axes)
+    return declared(module, name, nn.initializers.normal(deviation), shape, axes)
 
 
-def _declared(module: nn.Module, name: str, init: Any, shape: Sequence[int], axes: Sequence[str]) -> Any:
+def declared(module: nn.Module, name: str, init: Any, shape: Sequence[int], axes: Sequence[str]) -> Any:
+    """A float32 parameter that starts as `init(key, shape, dtype)` gives it."""
     # Flax hands the array back without the box that carries its axes, which its annotation does not say.
     return module.param(name, nn.with_logical_partitioning(init, tuple(axes)), tuple(shape), jnp.float32)

@@ -24,6 +24,7 @@ RULES: Rules = {
     "one": None,
     "joined": None,
     "embed_out": None,
+    "hidden_out": None,
     "position": None,
     "segment": None,
     "bucket": None,

@@ -86,6 +86,34 @@ def test_a_character_without_a_font_becomes_its_code_point(no_fonts, tmp_path):
     assert (tmp_path / "picture.png").stat().st_size > 1000
 
 
+def test_names_of_many_curves_stand_beside_the_panel_in_the_order_of_the_ends_and_apart():
+    _, (axes,) = panels.row(["heading"])
+    ends = {"a": 0.0, "b": 0.9, "c": 0.01}
+    bands = {name: interval([[0.5, end], [0.5, end + 0.001]]) for name, end in ends.items()}
+    panels.many_curves(axes, [1, 2], bands, (0.0, 1.0))
+    places = {text.get_text(): text.xy for text in axes.texts}
+    assert all(x > 1 for x, _ in places.values())
+    heights = [places[name][1] for name in "bca"]
+    assert heights[0] == pytest.approx(0.9005) and heights[-1] >= 0 and min(-np.diff(heights)) > 0.05
+
+
+def test_axes_of_doublings_and_decades_name_what_stands_there():
+    _, (axes,) = panels.row(["heading"])
+    panels.decades(axes, [64, 1024], {"depth": interval([[1.5, 3.2], [1.5, 3.2]])})
+    panels.doublings(axes, [64, 1024])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["64", "1,024"]
+    axes.figure.canvas.draw()
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["100", "1,000"]
+
+
+def test_a_heat_map_shows_its_values_beside_a_scale():
+    figure, (axes,) = panels.row(["heading"])
+    values = np.arange(6.0).reshape(2, 3)
+    panels.heat(axes, values, "weight")
+    np.testing.assert_array_equal(axes.images[0].get_array(), values)
+    assert "weight" in [other.get_ylabel() for other in figure.axes]
+
+
 def test_a_picture_needs_no_display(tmp_path):
     """Whatever window system the environment asks for."""
     hidden = {"DISPLAY", "WAYLAND_DISPLAY"}

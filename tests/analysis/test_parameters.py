@@ -9,13 +9,16 @@ import pytest
 
 from jaxformer.analysis.parameters import (
     abstract_parameters,
+    equally_large,
     group_totals,
+    model_size,
     non_embedding_count,
     parameter_count,
     parameter_table,
 )
 from jaxformer.config.blocks import PostNorm
-from jaxformer.config.model import Bahdanau, Learned, Lstm, RnnConfig, TransformerConfig
+from jaxformer.config.model import Bahdanau, Learned, Lstm, RecurrentDecoderConfig, RnnConfig, TransformerConfig
+from jaxformer.models.recurrent_decoder import RecurrentDecoder
 from jaxformer.models.rnn import Rnn
 from jaxformer.models.seq2seq import Transformer
 
@@ -76,3 +79,19 @@ def test_groups_add_up_to_the_whole():
     assert sum(totals.values()) == parameter_count(rows)
     assert totals["embedding"] == V * D and totals["source_position"] == P * D
     assert sum(n for name, n in group_totals(rows, 2).items() if name.startswith("encoder/")) == totals["encoder"]
+
+
+def test_the_rival_of_equal_size_is_the_nearest_one():
+    config, tokens = RecurrentDecoderConfig(Lstm(), embedding=7, layers=1), np.zeros((1, 2), np.int32)
+
+    def size(width):
+        """Of embeddings, gates with both biases, and the readout."""
+        return V * 7 + 4 * width * (7 + width + 2) + width * 7 + 7
+
+    def build(config):
+        return RecurrentDecoder(config, V)
+
+    assert model_size(build(replace(config, width=19)), tokens) == size(19)
+    for parameters in (1, size(1), size(13) + 1, size(14) - 1, size(29), 10**9):
+        nearest = min(range(1, 31), key=lambda width: abs(size(width) - parameters))
+        assert equally_large(build, config, parameters, tokens, most=30).width == nearest

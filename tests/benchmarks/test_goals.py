@@ -10,7 +10,8 @@ import pytest
 from benchmarks import goals
 from benchmarks.comparison import alike, cases, compare, share, table, times
 from benchmarks.goals import Asked, Goal, Verdict, command, conduct, verdict_table
-from benchmarks.measure import Contestant, Disagreement, Effort
+from benchmarks.measure import Disagreement
+from jaxformer.analysis.timing import Contestant, Effort
 from jaxformer.config.errors import UserError
 
 FASTER, SMALLER = Goal("faster", at_least=1.3), Goal("smaller", at_most=32, unit="MiB")

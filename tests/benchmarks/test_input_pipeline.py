@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.comparison import compare
 from benchmarks.input_pipeline import BATCH, STEP, contestants, judge
-from benchmarks.measure import Contestant, Effort
+from jaxformer.analysis.timing import Contestant, Effort
 
 
 class CountingJob:

@@ -7,9 +7,9 @@ import jax
 import pytest
 
 from benchmarks import recurrence as benchmark
-from benchmarks.attention_vs_rnn import random_weights
 from benchmarks.measure import Disagreement
 from benchmarks.recurrence import CELLS, GOALS, OURS, THEIRS, Config, judge, quickened, race
+from jaxformer.analysis.layers import random_weights
 
 torch = pytest.importorskip("torch", reason="parity needs torch: pip install -e '.[parity]'")
 

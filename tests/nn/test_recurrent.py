@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxformer.nn.recurrent import AttentiveLayer, RecurrentLayer
+from jaxformer.config.model import Lstm, RgLru
+from jaxformer.nn.recurrent import KEPT, AttentiveLayer, LinearRecurrentLayer, RecurrentLayer, recurrent_layer
 from jaxformer.ops.recurrence import GRU, LSTM
 from tests.parity.compare import assert_close, normal, random_like
 
@@ -45,3 +46,36 @@ def test_what_a_layer_looks_at_depends_on_its_state_alone():
     _, _, other_BTS, _ = apply(params, normal(4, B, T, D), state, memory_BSM, valid_BS)
     np.testing.assert_array_equal(other_BTS[:, 0], weights_BTS[:, 0])
     assert np.abs(other_BTS[:, 1] - weights_BTS[:, 1])[0].max() > 1e-3
+
+
+def test_a_linear_layer_is_the_paper_s_recurrence_of_its_projected_input():
+    x_BTD, before_BH = normal(0, B, T, D), normal(1, B, H)
+    layer = LinearRecurrentLayer(H)
+    params = with_random_weights(layer, x_BTD)
+    h_BTH, (final_BH,) = jax.jit(layer.apply)(params, x_BTD, (before_BH,))
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    w = {name: np.asarray(value, np.float64) for name, value in params["params"].items()}
+    wide_BTH, h_BH = x_BTD @ w["input"], before_BH.astype(np.float64)
+    for t in range(T):
+        x_BH = wide_BTH[:, t]
+        a_BH = sigmoid(w["decay"]) ** (8 * sigmoid(x_BH @ w["recurrence_gate"] + w["recurrence_gate_bias"]))
+        entered_BH = sigmoid(x_BH @ w["input_gate"] + w["input_gate_bias"]) * x_BH
+        h_BH = a_BH * h_BH + np.sqrt(1 - a_BH**2) * entered_BH
+        assert_close(h_BTH[:, t], h_BH, 1e-5)
+    np.testing.assert_array_equal(final_BH, h_BTH[:, -1])
+
+
+def test_a_linear_layer_begins_by_keeping_nearly_all():
+    width = 1009
+    params = nn.meta.unbox(jax.jit(LinearRecurrentLayer(width).init)(jax.random.key(0), normal(0, 1, 2, D)))
+    kept_H = 1 / (1 + np.exp(-np.asarray(params["params"]["decay"], np.float64))) ** 8
+    assert KEPT[0] - 1e-4 <= kept_H.min() and kept_H.max() <= KEPT[1] + 1e-4
+    assert abs(kept_H.mean() - np.mean(KEPT)) < 0.005
+
+
+def test_a_config_names_its_layer():
+    assert recurrent_layer(RgLru(), H) == LinearRecurrentLayer(H)
+    assert recurrent_layer(Lstm(), H) == RecurrentLayer(LSTM, H)
