@@ -61,8 +61,7 @@ class Attention(nn.Module):
             self.bq_NH = constant(self, "query_bias", 0.0, (c.heads, c.head_width), ("heads", "head"))
             self.bk_KH = constant(self, "key_bias", 0.0, (c.kv_heads, c.head_width), ("kv_heads", "head"))
             self.bv_KH = constant(self, "value_bias", 0.0, (c.kv_heads, c.head_width), ("kv_heads", "head"))
-        if c.biased_output:
-            self.bo_D = constant(self, "output_bias", 0.0, (D,), ("embed",))
+        self.bo_D = output_bias(self, D, c.biased_output)
         if c.gate:
             self.wg_DNH = weight(self, "gate", (D, c.heads, c.head_width), ("embed", "heads", "head"))
         if c.sinks:
@@ -116,7 +115,7 @@ class Attention(nn.Module):
         if c.gate:
             o_BTNH = o_BTNH * jax.nn.sigmoid(project("btd,dnh->btnh", x_BTD, self.wg_DNH))
         o_BTD, read = project("btnh,nhd->btd", o_BTNH, self.wo_NHD), Read(weights, self.recorder.heads(o_BTNH))
-        return (o_BTD + self.bo_D.astype(o_BTD.dtype) if c.biased_output else o_BTD), read
+        return biased(o_BTD, self.bo_D), read
 
     def __call__(
         self, x_BTD: Array, rows: KeysValues, where: Where = EVERYWHERE, positions: Array | None = None
@@ -142,6 +141,19 @@ class Attention(nn.Module):
         if self.config.query_key_norm is not None:
             k_BSKH = self.key_norm(k_BSKH)
         return turned(k_BSKH, self.config.rotary, positions), v_BSKH
+
+
+def output_bias(module: nn.Module, width: int, has: bool) -> Array | None:
+    """The bias of the output projection; one that is given also where the config `has` none, as in place of a head that
+    was taken out (`analysis.ablation`).
+    """
+    given = has or module.has_variable("params", "output_bias")
+    return constant(module, "output_bias", 0.0, (width,), ("embed",)) if given else None
+
+
+def biased(o_BTD: Array, bias_D: Array | None) -> Array:
+    """With the bias, if there is one."""
+    return o_BTD if bias_D is None else o_BTD + bias_D.astype(o_BTD.dtype)
 
 
 def turned(x_BTNH: Array, rotary: Rotary | None, positions: Array | None) -> Array:

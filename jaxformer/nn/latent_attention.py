@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxformer.config.blocks import Latent
-from jaxformer.nn.attention import EVERYWHERE, Where, turned
+from jaxformer.nn.attention import EVERYWHERE, Where, biased, output_bias, turned
 from jaxformer.nn.norm import Norm
 from jaxformer.nn.recorder import SILENT, Read, Recorder
 from jaxformer.nn.weight import weight
@@ -48,6 +48,7 @@ class LatentAttention(nn.Module):
         self.wk_CNH = weight(self, "key", (C, N, H), ("latent", "heads", "head"))
         self.wv_CNW = weight(self, "value", (C, N, W), ("latent", "heads", "head"))
         self.wo_NWD = weight(self, "output", (N, W, D), ("heads", "head", "embed"), inputs=2)
+        self.bo_D = output_bias(self, D, has=False)
 
     def rows(self, memory_BSD: Array, positions: Array | None = None) -> LatentRows:
         """What is read of a sequence, and all that a cache keeps of it."""
@@ -66,7 +67,7 @@ class LatentAttention(nn.Module):
         form = self.absorbed if self._absorbing_is_less(x_BTD.shape[1], rows[0].shape[1]) else self.decompressed
         o_BTNW, weights = form(*queries, rows, where)
         o_BTD = project("btnh,nhd->btd", o_BTNW, self.wo_NWD)
-        return o_BTD, Read(weights, self.recorder.heads(o_BTNW))
+        return biased(o_BTD, self.bo_D), Read(weights, self.recorder.heads(o_BTNW))
 
     def __call__(
         self, x_BTD: Array, rows: LatentRows, where: Where = EVERYWHERE, positions: Array | None = None
