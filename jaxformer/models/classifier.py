@@ -11,6 +11,7 @@ from jaxformer.config.classify import First, Mean, Pooling
 from jaxformer.config.model import EncoderConfig
 from jaxformer.models.encoder import Encoder, mean_of
 from jaxformer.nn.dropout import Dropout
+from jaxformer.nn.recorder import Recorded, Recorder
 from jaxformer.nn.weight import constant, weight
 from jaxformer.ops.linear import logits
 
@@ -27,9 +28,10 @@ class Classifier(nn.Module):
     classes: int
     pooling: Pooling = Mean()
     pad: int = 0
+    recorder: Recorder | None = None
 
     def setup(self):
-        self.encoder = Encoder(self.config, self.vocabulary, self.pad)
+        self.encoder = Encoder(self.config, self.vocabulary, self.pad, self.recorder)
         self.dropout = Dropout(self.config.dropout)
         self.head = Head(self.classes)
 
@@ -37,8 +39,18 @@ class Classifier(nn.Module):
         """Logits float32 [B, C]. `types_BT` is 1 in the second of two texts; a model that knows no kinds of segment, or
         one alone, does without.
         """
-        segments_BT = None if types_BT is None else jnp.minimum(types_BT, max(self.config.segments, 1) - 1)
-        return self.head(self.dropout(pooled(self.pooling, self.encoder, tokens_BT, segments_BT)))
+        return self.head(self.dropout(pooled(self.pooling, self.encoder, tokens_BT, self._segments(types_BT))))
+
+    def recorded(self, tokens_BT: Array, types_BT: Array | None = None) -> dict[str, Recorded]:
+        """What a `recording` model kept of its layers, the "encoder"."""
+        return self.encoder.recorded(tokens_BT, self._segments(types_BT))
+
+    def recording(self, recorder: Recorder) -> "Classifier":
+        """The same model, keeping what the recorder does; `recorded` hands it out."""
+        return self.clone(recorder=recorder)
+
+    def _segments(self, types_BT: Array | None) -> Array | None:
+        return None if types_BT is None else jnp.minimum(types_BT, max(self.config.segments, 1) - 1)
 
 
 @singledispatch

@@ -11,16 +11,16 @@ from jax import Array
 
 from jaxformer.config.blocks import Group, RmsNorm
 from jaxformer.config.model import DecoderConfig
-from jaxformer.nn.attention import Attend, Unrecorded, Where
+from jaxformer.nn.attention import Where
 from jaxformer.nn.block import Beside, Block, Context
 from jaxformer.nn.cache import Chunk
 from jaxformer.nn.dropout import Dropout
 from jaxformer.nn.embedding import Embedding, Positions, RelativeBias
 from jaxformer.nn.experts import Report
 from jaxformer.nn.norm import Norm
-from jaxformer.nn.stack import Stack, Stacked, caches, every_layer
+from jaxformer.nn.recorder import Recorded, Recorder
+from jaxformer.nn.stack import Left, Stack, Stacked, caches, recorded
 from jaxformer.nn.weight import normal, weight
-from jaxformer.ops.attention import attention_with_weights
 from jaxformer.ops.attention.masks import Causal, Mask, Segments
 from jaxformer.ops.linear import capped, logits, project
 
@@ -63,15 +63,15 @@ class Decoder(nn.Module):
 
     config: DecoderConfig
     vocabulary: int
-    attend: Attend | None = None
+    recorder: Recorder | None = None
 
     def setup(self):
         c = self.config
-        attend = self.attend or Unrecorded(c.layers.attention)
+        recorder = self.recorder or Recorder(c.layers.attention)
         self.embedding = Embedding(self.vocabulary, c.width, jnp.dtype(c.dtype), c.embedding_scale)
         self.position = Positions(c.position)
         self.dropout = Dropout(c.dropout)
-        self.layers = Stack(c.groups, c.width, c.dropout, c.layers, attend)
+        self.layers = Stack(c.groups, c.width, c.dropout, c.layers, recorder)
         if c.norm is not None:
             self.norm = Norm(c.norm)
         if c.relative is not None:
@@ -80,7 +80,7 @@ class Decoder(nn.Module):
             self.output_VD = self.embedding.table_VD
         else:
             self.output_VD = normal(self, "output", c.width**-0.5, (self.vocabulary, c.width), ("vocabulary", "embed"))
-        self.further = [Further(c, attend) for _ in range(c.further)]
+        self.further = [Further(c, recorder) for _ in range(c.further)]
 
     def __call__(self, tokens_BT: Array, segments_BT: Array | None = None, positions_BT: Array | None = None) -> Array:
         """Logits float32 [B, T, V] of the token after each."""
@@ -99,18 +99,24 @@ class Decoder(nn.Module):
     ) -> Features:
         """What losses are made of; experts are balanced over the tokens that are flagged in `counted_BT`."""
         context = self._context(tokens_BT, segments_BT, positions_BT, counted_BT)
-        x_BTD, beside = self._forward(tokens_BT, context)
+        x_BTD, left = self._forward(tokens_BT, context)
         further, more = self._further(x_BTD, tokens_BT, context)
-        return Features(x_BTD, self.output_VD, further, reports(beside) | more)
+        return Features(x_BTD, self.output_VD, further, reports(left.layers) | more)
 
-    def attention_maps(self, tokens_BT: Array) -> dict[str, Array]:
-        """Attention weights float32 "decoder" [layers, batch, heads, query, key] of a `recording` model."""
-        _, beside = self._forward(tokens_BT, self._context(tokens_BT))
-        return {"decoder": every_layer(self.config.groups, beside, lambda left: left.record)}
+    def recorded(
+        self, tokens_BT: Array, segments_BT: Array | None = None, positions_BT: Array | None = None
+    ) -> dict[str, Recorded]:
+        """What a `recording` model kept of its layers, the "decoder"."""
+        _, left = self._forward(tokens_BT, self._context(tokens_BT, segments_BT, positions_BT))
+        return {"decoder": recorded(self.config.groups, left)}
 
-    def recording(self) -> "Decoder":
-        """The same model, keeping its attention weights."""
-        return self.clone(attend=attention_with_weights)
+    def recording(self, recorder: Recorder) -> "Decoder":
+        """The same model, keeping what the recorder does; `recorded` hands it out."""
+        return self.clone(recorder=recorder)
+
+    def unembed(self, x_BTD: Array) -> Array:
+        """Logits float32 [B, T, V] of vectors of the residual stream: the final norm, then the output projection."""
+        return self._logits(self._normed(x_BTD))
 
     def apart(self, params: Any) -> tuple["Decoder", Any]:
         """The same model and parameters with every layer a group of its own, its arrays copied out of the stack.
@@ -154,8 +160,8 @@ class Decoder(nn.Module):
         own = Where(Causal(), self._bias(), positions_BT)
         counted_BT = jnp.arange(tokens_BT.shape[1]) < jnp.reshape(jnp.asarray(count_B), (-1, 1))
         context = Context(own, positions_BT, Chunk(cache.length_B, count_B), counted=counted_BT)
-        x_BTD, beside = self.layers(self._embed(tokens_BT, positions_BT), cache.layers, context)
-        layers = tuple(tuple(left.cache for left in group) for group in beside)
+        x_BTD, left = self.layers(self._embed(tokens_BT, positions_BT), cache.layers, context)
+        layers = tuple(tuple(beside.cache for beside in group) for group in left.layers)
         return self._normed(x_BTD), DecoderCache(layers, cache.length_B + count_B)
 
     def _context(
@@ -168,9 +174,9 @@ class Decoder(nn.Module):
         positions = jnp.arange(tokens_BT.shape[1]) if positions_BT is None else positions_BT
         return Context(Where(_causal(segments_BT), self._bias()), positions, counted=counted_BT)
 
-    def _forward(self, tokens_BT: Array, context: Context) -> tuple[Array, Stacked]:
-        x_BTD, beside = self.layers(self._embed(tokens_BT, context.positions), None, context)
-        return self._normed(x_BTD), beside
+    def _forward(self, tokens_BT: Array, context: Context) -> tuple[Array, Left]:
+        x_BTD, left = self.layers(self._embed(tokens_BT, context.positions), None, context)
+        return self._normed(x_BTD), left
 
     def _further(self, x_BTD: Array, tokens_BT: Array, context: Context) -> tuple[tuple[Array, ...], dict[str, Report]]:
         """The vectors of every token further, each made of those before it, and the reports of their experts."""
@@ -204,7 +210,7 @@ class Further(nn.Module):
     """
 
     config: DecoderConfig
-    attend: Attend
+    recorder: Recorder
 
     @nn.compact
     def __call__(self, x_BTD: Array, next_BTD: Array, context: Context) -> tuple[Array, Beside]:
@@ -212,17 +218,17 @@ class Further(nn.Module):
         norm = RmsNorm() if c.norm is None else c.norm
         joined_BTE = jnp.concatenate([Norm(norm, name="norm")(x_BTD), Norm(norm, name="next_norm")(next_BTD)], axis=-1)
         w_ED = weight(self, "join", (2 * c.width, c.width), ("joined", "embed"))
-        block = Block(c.groups[-1].blocks[-1], c.width, c.dropout, self.attend, name="block")
+        block = Block(c.groups[-1].blocks[-1], c.width, c.dropout, self.recorder, name="block")
         return block(project("bte,ed->btd", joined_BTE, w_ED), None, context)
 
 
-def reports(beside: Stacked) -> dict[str, Report]:
+def reports(layers: Stacked) -> dict[str, Report]:
     """What the mixtures of experts among the layers report, by the path of their parameters."""
     return {
-        f"layers/rows_{i}/blocks_{j}/feed_forward": left.report
-        for i, group in enumerate(beside)
-        for j, left in enumerate(group)
-        if left.report is not None
+        f"layers/rows_{i}/blocks_{j}/feed_forward": beside.report
+        for i, group in enumerate(layers)
+        for j, beside in enumerate(group)
+        if beside.report is not None
     }
 
 

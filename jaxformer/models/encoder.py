@@ -8,15 +8,15 @@ from jax import Array
 
 from jaxformer.config.blocks import LayerNorm
 from jaxformer.config.model import EncoderConfig
-from jaxformer.nn.attention import Attend, Unrecorded, Where
+from jaxformer.nn.attention import Where
 from jaxformer.nn.block import Context
 from jaxformer.nn.dropout import Dropout
 from jaxformer.nn.embedding import Embedding, Positions
 from jaxformer.nn.norm import Norm
-from jaxformer.nn.stack import Stack, Stacked, every_layer
+from jaxformer.nn.recorder import Recorded, Recorder
+from jaxformer.nn.stack import Left, Stack, recorded
 from jaxformer.nn.weight import constant, normal, weight
 from jaxformer.ops.activations import ACTIVATIONS
-from jaxformer.ops.attention import attention_with_weights
 from jaxformer.ops.attention.masks import Valid
 from jaxformer.ops.linear import logits, project
 
@@ -30,14 +30,14 @@ class Encoder(nn.Module):
     config: EncoderConfig
     vocabulary: int
     pad: int = 0
-    attend: Attend | None = None
+    recorder: Recorder | None = None
 
     def setup(self):
         c = self.config
         self.embedding = Embedding(self.vocabulary, c.width, jnp.dtype(c.dtype))
         self.position = Positions(c.position)
         self.dropout = Dropout(c.dropout)
-        self.layers = Stack(c.groups, c.width, c.dropout, c.layers, self.attend or Unrecorded(c.layers.attention))
+        self.layers = Stack(c.groups, c.width, c.dropout, c.layers, self.recorder or Recorder(c.layers.attention))
         if c.segments:
             self.segments_SD = normal(self, "segments", 0.02, (c.segments, c.width), ("segment", "embed"))
         if c.embedding_norm is not None:
@@ -56,7 +56,7 @@ class Encoder(nn.Module):
         x_BTD = self.encode(tokens_BT, segments_BT)
         if self.config.pooler and self.is_initializing():
             self.pooler(x_BTD[:, 0])  # its weights are a part of the model, although no logits need them
-        return logits(*self._predicting(x_BTD)) + self.head.bias() if self.config.masked_head else x_BTD
+        return self._logits(x_BTD) if self.config.masked_head else x_BTD
 
     def encode(self, tokens_BT: Array, segments_BT: Array | None = None) -> Array:
         """The vectors [B, T, D]. `segments_BT` are the kinds of segment, all 0 unless given."""
@@ -77,19 +77,31 @@ class Encoder(nn.Module):
         x_BMD, w_VD, bias_V = self.masked_features(tokens_BT, places_BM)
         return logits(x_BMD, w_VD) + bias_V
 
-    def attention_maps(self, tokens_BT: Array) -> dict[str, Array]:
-        """Attention weights float32 "encoder" [layers, batch, heads, query, key] of a `recording` model."""
-        _, beside = self._forward(tokens_BT, None)
-        return {"encoder": every_layer(self.config.groups, beside, lambda left: left.record)}
+    def recorded(self, tokens_BT: Array, segments_BT: Array | None = None) -> dict[str, Recorded]:
+        """What a `recording` model kept of its layers, the "encoder"."""
+        _, left = self._forward(tokens_BT, segments_BT)
+        return {"encoder": recorded(self.config.groups, left)}
 
-    def recording(self) -> "Encoder":
-        """The same model, keeping its attention weights."""
-        return self.clone(attend=attention_with_weights)
+    def recording(self, recorder: Recorder) -> "Encoder":
+        """The same model, keeping what the recorder does; `recorded` hands it out."""
+        return self.clone(recorder=recorder)
+
+    def unembed(self, x_BTD: Array) -> Array:
+        """Logits float32 [B, T, V] of vectors of the residual stream: the final norm, where there is one, then the head
+        for masked tokens.
+        """
+        return self._logits(self._normed(x_BTD))
+
+    def _normed(self, x_BTD: Array) -> Array:
+        return self.norm(x_BTD) if self.config.norm is not None else x_BTD
+
+    def _logits(self, x_BTD: Array) -> Array:
+        return logits(*self._predicting(x_BTD)) + self.head.bias()
 
     def _predicting(self, x_BTD: Array) -> tuple[Array, Array]:
         return self.head(x_BTD), self.embedding.table_VD
 
-    def _forward(self, tokens_BT: Array, segments_BT: Array | None) -> tuple[Array, Stacked]:
+    def _forward(self, tokens_BT: Array, segments_BT: Array | None) -> tuple[Array, Left]:
         c = self.config
         counted_BT = tokens_BT != self.pad
         x_BTD = self.position(self.embedding(tokens_BT), jnp.arange(tokens_BT.shape[1]))
@@ -99,8 +111,8 @@ class Encoder(nn.Module):
         if c.embedding_norm is not None:
             x_BTD = self.embedding_norm(x_BTD)
         context = Context(Where(Valid(counted_BT)), counted=counted_BT)
-        x_BTD, beside = self.layers(self.dropout(x_BTD), None, context)
-        return self.norm(x_BTD) if c.norm is not None else x_BTD, beside
+        x_BTD, left = self.layers(self.dropout(x_BTD), None, context)
+        return self._normed(x_BTD), left
 
 
 class MaskedHead(nn.Module):

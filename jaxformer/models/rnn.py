@@ -10,6 +10,7 @@ from jax import Array
 from jaxformer.config.model import Bahdanau, RnnConfig
 from jaxformer.nn.dropout import Dropout
 from jaxformer.nn.embedding import Embedding
+from jaxformer.nn.recorder import SILENT, Read, Recorded, Recorder
 from jaxformer.nn.recurrent import AttentiveLayer, Readout, RecurrentLayer, cell_of
 from jaxformer.ops.linear import logits
 from jaxformer.ops.recurrence import State
@@ -43,6 +44,7 @@ class Rnn(nn.Module):
     config: RnnConfig
     vocabulary: int
     pad: int = 0
+    recorder: Recorder = SILENT
 
     def setup(self):
         c, cell = self.config, cell_of(self.config.cell)
@@ -67,14 +69,24 @@ class Rnn(nn.Module):
         """x [B, T, D], w [V, D] and no bias: the logits are x wᵀ, and a loss need not hold them all."""
         return self._decode(target_BT, self.encode(source_BS))[0], self.embedding.table_VD, None
 
-    def attention_maps(self, source_BS: Array, target_BT: Array) -> dict[str, Array]:
-        """Attention weights float32 "cross" [1, B, 1, T, S] where the decoder has attention: one layer, one head."""
-        _, _, weights_BTS = self._decode(target_BT, self.encode(source_BS))
-        return {} if weights_BTS is None else {"cross": weights_BTS[None, :, None]}
+    def recorded(self, source_BS: Array, target_BT: Array) -> dict[str, Recorded]:
+        """What a `recording` model kept of its "encoder" and its "decoder".
 
-    def recording(self) -> "Rnn":
-        """The same model; it always keeps its attention weights, where it has any."""
-        return self
+        Of the decoder's attention, where it has any, the weights [1, B, 1, T, S]: one layer, one head. In place of a
+        residual stream the outputs of each layer, [L, B, T, H].
+        """
+        cache, encoder = self._encode(source_BS)
+        _, _, decoder, weights_BTS = self._decode(target_BT, cache)
+        kept = None if weights_BTS is None else self.recorder.weights(weights_BTS[:, None])
+        cross = Read(jax.tree.map(lambda only: only[None], kept))
+        return {
+            "encoder": Recorded(Read(), None, self._outputs(encoder)),
+            "decoder": Recorded(Read(), cross, self._outputs(decoder)),
+        }
+
+    def recording(self, recorder: Recorder) -> "Rnn":
+        """The same model, keeping what the recorder does; `recorded` hands it out."""
+        return self.clone(recorder=recorder)
 
     def prefill(self, source_BS: Array, target_BT: Array, length: int) -> tuple[Array, RnnCache]:
         """Logits [B, T, V] of the target so far, and the cache; a recurrent state has room for any `length`."""
@@ -82,14 +94,18 @@ class Rnn(nn.Module):
 
     def decode(self, target_BT: Array, cache: RnnCache) -> tuple[Array, RnnCache]:
         """Logits [B, T, V] after each of the next tokens, and the cache with them read."""
-        x_BTD, cache, _ = self._decode(target_BT, cache)
+        x_BTD, cache, _, _ = self._decode(target_BT, cache)
         return logits(x_BTD, self.embedding.table_VD), cache
 
     def encode(self, source_BS: Array) -> RnnCache:
         """The decoder's memory of a source before its first step."""
+        return self._encode(source_BS)[0]
+
+    def _encode(self, source_BS: Array) -> tuple[RnnCache, list[Array]]:
+        """That, and the outputs of each layer [B, S, H]."""
         valid_BS = source_BS != self.pad
         x_BSD = self.dropout(self.embedding(source_BS))
-        states = []
+        states, outputs = [], []
         for layer, backward in enumerate(self.backwards):
             h_BSH, state = backward(x_BSD, valid_BT=valid_BS, reverse=True)
             if isinstance(self.config.attention, Bahdanau):
@@ -97,14 +113,15 @@ class Rnn(nn.Module):
                 h_BSH = jnp.concatenate([f_BSH, h_BSH], axis=-1)
                 state = tuple(jnp.concatenate(pair, axis=-1) for pair in zip(forward_state, state, strict=True))
             states.append(state)
+            outputs.append(h_BSH)
             x_BSD = self.dropout(h_BSH)
-        if isinstance(self.config.attention, Bahdanau):
-            return RnnCache(tuple(states), (x_BSD, valid_BS))
-        return RnnCache(tuple(states), None)
+        source = (x_BSD, valid_BS) if isinstance(self.config.attention, Bahdanau) else None
+        return RnnCache(tuple(states), source), outputs
 
-    def _decode(self, target_BT: Array, cache: RnnCache) -> tuple[Array, RnnCache, Array | None]:
+    def _decode(self, target_BT: Array, cache: RnnCache) -> tuple[Array, RnnCache, list[Array], Array | None]:
+        """x [B, T, E], the cache, the outputs of each layer [B, T, H], and what the attention read [B, T, S]."""
         x_BTD = self.dropout(self.embedding(target_BT))
-        seen, weights_BTS, states = [], None, []
+        seen, weights_BTS, states, outputs = [], None, [], []
         for decoder, state in zip(self.decoders, cache.states, strict=True):
             if isinstance(decoder, RecurrentLayer):
                 h_BTH, state = decoder(jnp.concatenate([x_BTD, *seen], axis=-1), state)
@@ -114,6 +131,11 @@ class Rnn(nn.Module):
             else:
                 raise ValueError("a decoder with attention needs a cache that has read the source, got one without it")
             states.append(state)
+            outputs.append(h_BTH)
             x_BTD = self.dropout(h_BTH)
         x_BTD = self.dropout(self.readout(jnp.concatenate([x_BTD, *seen], axis=-1)))
-        return x_BTD, cache._replace(states=tuple(states)), weights_BTS
+        return x_BTD, cache._replace(states=tuple(states)), outputs, weights_BTS
+
+    def _outputs(self, h_LBTH: list[Array]) -> Array | None:
+        """What is kept of the layers' outputs, stacked."""
+        return self.recorder.stream(jnp.stack(h_LBTH))

@@ -8,15 +8,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxformer.config.model import EncoderDecoderConfig, Learned, TransformerConfig
-from jaxformer.nn.attention import Attend, Unrecorded, Where
+from jaxformer.nn.attention import Where
 from jaxformer.nn.block import Context
 from jaxformer.nn.cache import Chunk
 from jaxformer.nn.dropout import Dropout
 from jaxformer.nn.embedding import Embedding, Positions, RelativeBias
 from jaxformer.nn.norm import Norm
-from jaxformer.nn.stack import Stack, Stacked, caches, every_layer
+from jaxformer.nn.recorder import Recorded, Recorder
+from jaxformer.nn.stack import Left, Stack, Stacked, caches, recorded
 from jaxformer.nn.weight import constant, normal
-from jaxformer.ops.attention import attention_with_weights
 from jaxformer.ops.attention.masks import Causal, Valid
 from jaxformer.ops.linear import logits
 
@@ -53,16 +53,16 @@ class Transformer(nn.Module):
     config: TransformerConfig | EncoderDecoderConfig
     vocabulary: int
     pad: int = 0
-    attend: Attend | None = None
+    recorder: Recorder | None = None
 
     def setup(self):
         self.parts = c = self.config.written_out() if isinstance(self.config, TransformerConfig) else self.config
-        attend = self.attend or Unrecorded(c.layers.attention)
+        recorder = self.recorder or Recorder(c.layers.attention)
         self.embedding = Embedding(self.vocabulary, c.width, jnp.dtype(c.dtype), c.embedding_scale, c.output_scale)
         self.source_position, self.target_position = Positions(c.position), Positions(c.position)
         self.dropout = Dropout(c.dropout)
-        self.encoder = Stack(c.encoder, c.width, c.dropout, c.layers, attend)
-        self.decoder = Stack(c.decoder, c.width, c.dropout, c.layers, attend)
+        self.encoder = Stack(c.encoder, c.width, c.dropout, c.layers, recorder)
+        self.decoder = Stack(c.decoder, c.width, c.dropout, c.layers, recorder)
         if c.norm is not None:
             self.encoder_norm, self.decoder_norm = Norm(c.norm), Norm(c.norm)
         if c.relative is not None:
@@ -85,21 +85,20 @@ class Transformer(nn.Module):
         """
         return self._predicting(self._forward(source_BS, target_BT)[0])
 
-    def attention_maps(self, source_BS: Array, target_BT: Array) -> dict[str, Array]:
-        """Attention weights float32 [layers, batch, heads, query, key] of a `recording` model: "encoder", "decoder",
-        "cross".
-        """
+    def recorded(self, source_BS: Array, target_BT: Array) -> dict[str, Recorded]:
+        """What a `recording` model kept of the layers of its "encoder" and its "decoder"."""
         _, encoder, decoder = self._forward(source_BS, target_BT)
-        c = self.parts
-        return {
-            "encoder": every_layer(c.encoder, encoder, lambda beside: beside.record),
-            "decoder": every_layer(c.decoder, decoder, lambda beside: beside.record),
-            "cross": every_layer(c.decoder, decoder, lambda beside: beside.cross_record),
-        }
+        return {"encoder": recorded(self.parts.encoder, encoder), "decoder": recorded(self.parts.decoder, decoder)}
 
-    def recording(self) -> "Transformer":
-        """The same model, keeping its attention weights."""
-        return self.clone(attend=attention_with_weights)
+    def recording(self, recorder: Recorder) -> "Transformer":
+        """The same model, keeping what the recorder does; `recorded` hands it out."""
+        return self.clone(recorder=recorder)
+
+    def unembed(self, x_BTD: Array) -> Array:
+        """Logits float32 [B, T, V] of vectors of the decoder's residual stream: the final norm, where there is one,
+        then the output projection.
+        """
+        return self._logits(self._normed(x_BTD))
 
     def encode(self, source_BS: Array) -> Array:
         """The encoder's vectors [B, S, D]."""
@@ -121,21 +120,21 @@ class Transformer(nn.Module):
         T = target_BT.shape[1]
         positions_T = cache.position + jnp.arange(T)
         chunk = Chunk(cache.position, T)
-        x_BTD, beside = self._decode(target_BT, cache.layers, memory_BSD, cache.source_mask, positions_T, chunk)
-        layers = tuple(tuple(block.cache for block in group) for group in beside)
+        x_BTD, left = self._decode(target_BT, cache.layers, memory_BSD, cache.source_mask, positions_T, chunk)
+        layers = tuple(tuple(beside.cache for beside in group) for group in left.layers)
         return self._logits(x_BTD), cache._replace(layers=layers, position=cache.position + T)
 
-    def _forward(self, source_BS: Array, target_BT: Array) -> tuple[Array, Stacked, Stacked]:
+    def _forward(self, source_BS: Array, target_BT: Array) -> tuple[Array, Left, Left]:
         memory_BSD, mask, encoder = self._encode(source_BS)
         x_BTD, decoder = self._decode(target_BT, None, memory_BSD, mask, jnp.arange(target_BT.shape[1]), None)
         return x_BTD, encoder, decoder
 
-    def _encode(self, source_BS: Array) -> tuple[Array, Valid, Stacked]:
+    def _encode(self, source_BS: Array) -> tuple[Array, Valid, Left]:
         mask, positions_S = Valid(source_BS != self.pad), jnp.arange(source_BS.shape[1])
         own = Where(mask, self.encoder_bias() if self.parts.relative else None)
         x_BSD = self._embed(self.source_position, source_BS, positions_S)
-        x_BSD, beside = self.encoder(x_BSD, None, Context(own))
-        return self.encoder_norm(x_BSD) if self.parts.norm else x_BSD, mask, beside
+        x_BSD, left = self.encoder(x_BSD, None, Context(own))
+        return self.encoder_norm(x_BSD) if self.parts.norm else x_BSD, mask, left
 
     def _decode(
         self,
@@ -145,12 +144,15 @@ class Transformer(nn.Module):
         source_mask: Valid,
         positions_T: Array,
         chunk: Chunk | None,
-    ) -> tuple[Array, Stacked]:
+    ) -> tuple[Array, Left]:
         own = Where(Causal(), self.decoder_bias() if self.parts.relative else None, positions_T)
         context = Context(own, positions_T, chunk, memory_BSD, Where(source_mask))
         x_BTD = self._embed(self.target_position, target_BT, positions_T)
-        x_BTD, beside = self.decoder(x_BTD, layers, context)
-        return self.decoder_norm(x_BTD) if self.parts.norm else x_BTD, beside
+        x_BTD, left = self.decoder(x_BTD, layers, context)
+        return self._normed(x_BTD), left
+
+    def _normed(self, x_BTD: Array) -> Array:
+        return self.decoder_norm(x_BTD) if self.parts.norm else x_BTD
 
     def _embed(self, position: Positions, tokens_BT: Array, positions_T: Array) -> Array:
         return self.dropout(position(self.embedding(tokens_BT), positions_T))

@@ -1,20 +1,17 @@
 """Multi-head attention: the weights around the formula."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxformer.config.attention import AUTO, Backend
 from jaxformer.config.blocks import MultiHead
 from jaxformer.config.positions import Rotary
 from jaxformer.nn.norm import Norm
+from jaxformer.nn.recorder import SILENT, Read, Recorder
 from jaxformer.nn.weight import constant, weight
-from jaxformer.ops.attention import attention
 from jaxformer.ops.attention.biases import Bias
 from jaxformer.ops.attention.masks import Mask, Window
 from jaxformer.ops.linear import project
@@ -22,22 +19,6 @@ from jaxformer.ops.rotary import rotary_frequencies, rotate, rotation
 
 KeysValues = tuple[Array, Array]
 """Keys and values, each [B, S, K, H]."""
-
-Attend = Callable[..., tuple[Array, Any]]
-"""(q, k, v, **where) → (o, a record of what was read); an `Unrecorded` or `attention_with_weights`."""
-
-
-@dataclass(frozen=True)
-class Unrecorded:
-    """Attention that leaves no record."""
-
-    backend: Backend = AUTO
-
-    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Array, None]:
-        return attention(*args, backend=self.backend, **kwargs), None
-
-
-unrecorded = Unrecorded()
 
 
 class Where(NamedTuple):
@@ -65,7 +46,7 @@ class Attention(nn.Module):
 
     config: MultiHead
     width: int
-    attend: Attend = unrecorded
+    recorder: Recorder = SILENT
 
     def setup(self):
         c, D = self.config, self.width
@@ -80,8 +61,7 @@ class Attention(nn.Module):
             self.bq_NH = constant(self, "query_bias", 0.0, (c.heads, c.head_width), ("heads", "head"))
             self.bk_KH = constant(self, "key_bias", 0.0, (c.kv_heads, c.head_width), ("kv_heads", "head"))
             self.bv_KH = constant(self, "value_bias", 0.0, (c.kv_heads, c.head_width), ("kv_heads", "head"))
-        if c.biased_output:
-            self.bo_D = constant(self, "output_bias", 0.0, (D,), ("embed",))
+        self.bo_D = output_bias(self, D, c.biased_output)
         if c.gate:
             self.wg_DNH = weight(self, "gate", (D, c.heads, c.head_width), ("embed", "heads", "head"))
         if c.sinks:
@@ -118,10 +98,10 @@ class Attention(nn.Module):
         q_BTNH = self._ready_queries(q_BTKGH.reshape(B, T, c.heads, c.head_width), positions)
         return q_BTNH, self._ready_rows(k_BTK1H[:, :, :, 0], v_BTK1H[:, :, :, 0], positions)
 
-    def read(self, x_BTD: Array, q_BTNH: Array, rows: KeysValues, where: Where = EVERYWHERE) -> tuple[Array, Any]:
-        """What each of x's vectors reads with its queries, [B, T, D], and the record that `attend` leaves."""
+    def read(self, x_BTD: Array, q_BTNH: Array, rows: KeysValues, where: Where = EVERYWHERE) -> tuple[Array, Read]:
+        """What each of x's vectors reads with its queries, [B, T, D], and what the recorder keeps of it."""
         c = self.config
-        o_BTNH, record = self.attend(
+        o_BTNH, weights = self.recorder.attend(
             q_BTNH,
             *rows,
             mask=windowed(where.mask, c.window),
@@ -134,12 +114,12 @@ class Attention(nn.Module):
         )
         if c.gate:
             o_BTNH = o_BTNH * jax.nn.sigmoid(project("btd,dnh->btnh", x_BTD, self.wg_DNH))
-        o_BTD = project("btnh,nhd->btd", o_BTNH, self.wo_NHD)
-        return (o_BTD + self.bo_D.astype(o_BTD.dtype) if c.biased_output else o_BTD), record
+        o_BTD, read = project("btnh,nhd->btd", o_BTNH, self.wo_NHD), Read(weights, self.recorder.heads(o_BTNH))
+        return biased(o_BTD, self.bo_D), read
 
     def __call__(
         self, x_BTD: Array, rows: KeysValues, where: Where = EVERYWHERE, positions: Array | None = None
-    ) -> tuple[Array, Any]:
+    ) -> tuple[Array, Read]:
         """`read` with the queries of x.
 
         `positions` are what queries turn by; as a rule those of `where`, but in packed rows they restart.
@@ -161,6 +141,19 @@ class Attention(nn.Module):
         if self.config.query_key_norm is not None:
             k_BSKH = self.key_norm(k_BSKH)
         return turned(k_BSKH, self.config.rotary, positions), v_BSKH
+
+
+def output_bias(module: nn.Module, width: int, has: bool) -> Array | None:
+    """The bias of the output projection; one that is given also where the config `has` none, as in place of a head that
+    was taken out (`analysis.ablation`).
+    """
+    given = has or module.has_variable("params", "output_bias")
+    return constant(module, "output_bias", 0.0, (width,), ("embed",)) if given else None
+
+
+def biased(o_BTD: Array, bias_D: Array | None) -> Array:
+    """With the bias, if there is one."""
+    return o_BTD if bias_D is None else o_BTD + bias_D.astype(o_BTD.dtype)
 
 
 def turned(x_BTNH: Array, rotary: Rotary | None, positions: Array | None) -> Array:

@@ -8,13 +8,14 @@ import flax.linen as nn
 from jax import Array
 
 from jaxformer.config import blocks
-from jaxformer.nn.attention import EVERYWHERE, Attend, Attention, Where, unrecorded
+from jaxformer.nn.attention import EVERYWHERE, Attention, Where
 from jaxformer.nn.cache import Chunk, LayerCache
 from jaxformer.nn.dropout import Dropout
 from jaxformer.nn.experts import Experts, Report
 from jaxformer.nn.ffn import FeedForward
 from jaxformer.nn.latent_attention import LatentAttention
 from jaxformer.nn.norm import Norm
+from jaxformer.nn.recorder import SILENT, Read, Recorder
 
 Added = tuple[Array, Any]
 """The stream with something added, and a by-product."""
@@ -44,15 +45,17 @@ class Beside(NamedTuple):
     """What a layer leaves beside its output; each is None where it was not asked for."""
 
     cache: LayerCache | None
-    record: Any
-    """What its attention read."""
-    cross_record: Any
+    read: Read
+    """What was kept of its attention."""
+    cross_read: Read | None
     report: Report | None
     """Of a mixture of experts."""
+    stream: Array | None = None
+    """What was kept of the residual stream after it."""
 
 
 @singledispatch
-def attention_module(config: Any, width: int, attend: Attend = unrecorded) -> nn.Module:
+def attention_module(config: Any, width: int, recorder: Recorder = SILENT) -> nn.Module:
     """The module that an attention's config names, with `rows`, `queries_and_rows`, `read` and `__call__` as
     `Attention` has them. A new kind of attention is a config class registered here.
     """
@@ -60,13 +63,13 @@ def attention_module(config: Any, width: int, attend: Attend = unrecorded) -> nn
 
 
 @attention_module.register
-def _(config: blocks.MultiHead, width: int, attend: Attend = unrecorded) -> nn.Module:
-    return Attention(config, width, attend)
+def _(config: blocks.MultiHead, width: int, recorder: Recorder = SILENT) -> nn.Module:
+    return Attention(config, width, recorder)
 
 
 @attention_module.register
-def _(config: blocks.Latent, width: int, attend: Attend = unrecorded) -> nn.Module:
-    return LatentAttention(config, width, attend)
+def _(config: blocks.Latent, width: int, recorder: Recorder = SILENT) -> nn.Module:
+    return LatentAttention(config, width, recorder)
 
 
 @singledispatch
@@ -138,14 +141,14 @@ class Block(nn.Module):
     config: blocks.Block
     width: int
     dropout: float = 0.0
-    attend: Attend = unrecorded
+    recorder: Recorder = SILENT
 
     def setup(self):
         c = self.config
-        self.attention = attention_module(c.attention, self.width, self.attend)
+        self.attention = attention_module(c.attention, self.width, self.recorder)
         self.feed_forward = feed_forward(c.feed_forward, self.dropout)
         if c.cross is not None:
-            self.cross = attention_module(c.cross, self.width, self.attend)
+            self.cross = attention_module(c.cross, self.width, self.recorder)
             self.around_cross = Residual(c.placement, c.norm, self.dropout)
         if isinstance(c.placement, blocks.Parallel):
             self.norms = [Norm(c.norm) for _ in range(c.placement.norms)]
@@ -162,24 +165,24 @@ class Block(nn.Module):
             if cache is not None and context.chunk is not None:
                 rows, keys, own = cache.own.extend(rows, context.chunk)
                 where = where._replace(keys=keys)
-            y_BTD, record = self.attention.read(h_BTD, queries, rows, where)
-            return y_BTD, (own, record)
+            y_BTD, read = self.attention.read(h_BTD, queries, rows, where)
+            return y_BTD, (own, read)
 
         def think(h_BTD: Array) -> tuple[Array, Any]:
             return self.feed_forward(h_BTD, context.counted)
 
         if isinstance(self.config.placement, blocks.Parallel):
-            read_BTD, (own, record) = read_own(self.norms[0](x_BTD))
+            read_BTD, (own, read) = read_own(self.norms[0](x_BTD))
             thought_BTD, report = think(self.norms[-1](x_BTD))
             x_BTD = x_BTD + self.drop(read_BTD) + self.drop(thought_BTD)
-            return x_BTD, Beside(None if own is None else LayerCache(own), record, None, report)
+            return x_BTD, Beside(None if own is None else LayerCache(own), read, None, report)
 
-        x_BTD, (own, record) = self.around_attention(read_own, x_BTD)
-        source = cross_record = None
+        x_BTD, (own, read) = self.around_attention(read_own, x_BTD)
+        source = cross_read = None
         if self.config.cross is not None:
-            x_BTD, (source, cross_record) = self.around_cross(lambda h: self._read_source(h, cache, context), x_BTD)
+            x_BTD, (source, cross_read) = self.around_cross(lambda h: self._read_source(h, cache, context), x_BTD)
         x_BTD, report = self.around_feed_forward(think, x_BTD)
-        return x_BTD, Beside(None if own is None else LayerCache(own, source), record, cross_record, report)
+        return x_BTD, Beside(None if own is None else LayerCache(own, source), read, cross_read, report)
 
     def _read_source(self, h_BTD: Array, cache: LayerCache | None, context: Context) -> tuple[Array, Any]:
         source = None if cache is None else cache.source
@@ -187,5 +190,5 @@ class Block(nn.Module):
             if context.memory is None:
                 raise ValueError("a decoder needs the source's vectors, or a cache that has read them; got neither")
             source = self.cross.rows(context.memory)
-        y_BTD, record = self.cross(h_BTD, source, context.source)
-        return y_BTD, (source, record)
+        y_BTD, read = self.cross(h_BTD, source, context.source)
+        return y_BTD, (source, read)

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxformer.config.blocks import Latent
-from jaxformer.nn.attention import EVERYWHERE, Attend, Where, turned, unrecorded
+from jaxformer.nn.attention import EVERYWHERE, Where, biased, output_bias, turned
 from jaxformer.nn.norm import Norm
+from jaxformer.nn.recorder import SILENT, Read, Recorder
 from jaxformer.nn.weight import weight
 from jaxformer.ops.linear import project
 
@@ -30,7 +31,7 @@ class LatentAttention(nn.Module):
 
     config: Latent
     width: int
-    attend: Attend = unrecorded
+    recorder: Recorder = SILENT
 
     def setup(self):
         c, D = self.config, self.width
@@ -47,6 +48,7 @@ class LatentAttention(nn.Module):
         self.wk_CNH = weight(self, "key", (C, N, H), ("latent", "heads", "head"))
         self.wv_CNW = weight(self, "value", (C, N, W), ("latent", "heads", "head"))
         self.wo_NWD = weight(self, "output", (N, W, D), ("heads", "head", "embed"), inputs=2)
+        self.bo_D = output_bias(self, D, has=False)
 
     def rows(self, memory_BSD: Array, positions: Array | None = None) -> LatentRows:
         """What is read of a sequence, and all that a cache keeps of it."""
@@ -60,15 +62,16 @@ class LatentAttention(nn.Module):
 
     def read(
         self, x_BTD: Array, queries: LatentQueries, rows: LatentRows, where: Where = EVERYWHERE
-    ) -> tuple[Array, Any]:
-        """What each of x's vectors reads, [B, T, D], and the record that `attend` leaves; as in `Attention`."""
+    ) -> tuple[Array, Read]:
+        """What each of x's vectors reads, [B, T, D], and what the recorder keeps of it; as in `Attention`."""
         form = self.absorbed if self._absorbing_is_less(x_BTD.shape[1], rows[0].shape[1]) else self.decompressed
-        o_BTNW, record = form(*queries, rows, where)
-        return project("btnh,nhd->btd", o_BTNW, self.wo_NWD), record
+        o_BTNW, weights = form(*queries, rows, where)
+        o_BTD = project("btnh,nhd->btd", o_BTNW, self.wo_NWD)
+        return biased(o_BTD, self.bo_D), Read(weights, self.recorder.heads(o_BTNW))
 
     def __call__(
         self, x_BTD: Array, rows: LatentRows, where: Where = EVERYWHERE, positions: Array | None = None
-    ) -> tuple[Array, Any]:
+    ) -> tuple[Array, Read]:
         """`read` with the queries of x."""
         return self.read(x_BTD, self.queries(x_BTD, positions), rows, where)
 
@@ -86,12 +89,12 @@ class LatentAttention(nn.Module):
         c_BSC, shared_BSR = rows
         q_BTNC = project("btnh,cnh->btnc", q_BTNH, self.wk_CNH)
         q, k = jnp.concatenate([q_BTNC, q_BTNR], -1), jnp.concatenate([c_BSC, shared_BSR], -1)
-        o_BTNC, record = self._attend(q, k[:, :, None], c_BSC[:, :, None], where)
-        return project("btnc,cnw->btnw", o_BTNC, self.wv_CNW), record
+        o_BTNC, weights = self._attend(q, k[:, :, None], c_BSC[:, :, None], where)
+        return project("btnc,cnw->btnw", o_BTNC, self.wv_CNW), weights
 
     def _attend(self, q: Array, k: Array, v: Array, where: Where) -> tuple[Array, Any]:
         places = {"query_positions": where.queries, "key_positions": where.keys}
-        return self.attend(q, k, v, mask=where.mask, bias=where.bias, scale=self.config.score_scale, **places)
+        return self.recorder.attend(q, k, v, mask=where.mask, bias=where.bias, scale=self.config.score_scale, **places)
 
     def queries(self, x_BTD: Array, positions: Array | None = None) -> LatentQueries:
         """The part of each query that does not turn [B, T, N, H], and the one that does [B, T, N, R]."""

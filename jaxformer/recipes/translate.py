@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxformer.analysis.attention_maps import attention_maps
+from jaxformer.analysis.attention_maps import sentence_maps
 from jaxformer.analysis.flops import training_flops_per_target_token
 from jaxformer.analysis.fonts import ADVICE
 from jaxformer.analysis.plots import draw_attention
@@ -220,7 +220,7 @@ def draw(trained: Trained, text: str, path: Path, search: SearchConfig | None = 
     # The tokens that were generated: the same text may also be spelled by others, which the model never read.
     target = trained.translator(search).tokens(trained.params, [text])[0]
     source, translated = [*t.encode(text), t.eos], t.decode(target)
-    maps = attention_maps(trained.model, trained.params, source, [t.bos, *target])
+    maps = sentence_maps(trained.model, trained.params, source, [t.bos, *target])
     pieces = t.pieces(source), t.pieces([*target, t.eos])
     missing = draw_attention(path, maps["cross"][-1], *pieces, f"{text} → {translated}")
     if missing:

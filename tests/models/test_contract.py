@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxformer.analysis.attention_maps import attention_maps
+from jaxformer.nn.recorder import Weights
 from jaxformer.objectives import translation
 from tests.laws.cases import CONFIGS, LATER, PAD, PRE_NORM, RNN_ATTENTION, B, S, T, V, case, every_model, pairs, tokens
 from tests.parity.compare import assert_close
@@ -38,8 +40,7 @@ def test_the_cost_of_a_translation_is_that_of_its_logits(model):
 @every_model
 def test_recording_changes_no_logit_and_maps_are_distributions_over_what_is_there(model):
     subject, (source_BS, target_BT) = case(model), pairs()
-    recording = subject.model.recording()
-    maps = jax.jit(partial(recording.apply, method="attention_maps"))(subject.params, source_BS, target_BT)
+    maps = jax.jit(partial(attention_maps, subject.model))(subject.params, source_BS, target_BT)
     there_BS, past_TT = source_BS != 0, np.tril(np.ones((T, T), bool))
     allowed = {
         "encoder": there_BS[None, :, None, None, :],
@@ -52,13 +53,13 @@ def test_recording_changes_no_logit_and_maps_are_distributions_over_what_is_ther
         rows = slice(None) if name == "decoder" else some_BS
         assert not np.any(np.where(readable, 0, weights_LBNTS)[:, rows])
         np.testing.assert_allclose(weights_LBNTS[:, rows].sum(-1), 1, rtol=1e-5)
-    if recording is not subject.model:
-        assert_close(jax.jit(recording.apply)(subject.params, *pairs()), subject.logits(*pairs()), 1e-6)
+    recording = subject.model.recording(Weights())
+    assert_close(jax.jit(recording.apply)(subject.params, *pairs()), subject.logits(*pairs()), 1e-6)
 
 
 def test_maps_have_an_axis_for_layers_and_heads():
     def shapes(config):
-        maps = partial(case(config).model.recording().apply, method="attention_maps")
+        maps = partial(attention_maps, case(config).model)
         return jax.tree.map(np.shape, jax.eval_shape(maps, case(config).params, *pairs()))
 
     heads, encoder, decoder = PRE_NORM.heads, PRE_NORM.encoder_layers, PRE_NORM.decoder_layers

@@ -9,8 +9,8 @@ import pytest
 
 from jaxformer.config.blocks import MultiHead, RmsNorm
 from jaxformer.config.positions import Rotary
-from jaxformer.nn.attention import Attention, Where, unrecorded
-from jaxformer.ops.attention import attention_with_weights
+from jaxformer.nn.attention import Attention, Where
+from jaxformer.nn.recorder import SILENT, Heads, Weights
 from jaxformer.ops.attention.masks import Prefix
 from tests.parity.compare import assert_all_close, assert_close, normal, random_like
 
@@ -19,13 +19,13 @@ LENGTHS = np.array([S, 2, 5])
 X_BTD, MEMORY_BSD = normal(0, B, T, D), normal(1, B, S, D)
 
 
-def applied(config, attend=unrecorded):
-    """(output, record) and the parameters of a module that reads a memory."""
+def applied(config, recorder=SILENT):
+    """(output, what was kept) and the parameters of a module that reads a memory."""
 
     def read(module, x_BTD, memory_BSD):
         return module(x_BTD, module.rows(memory_BSD), Where(Prefix(LENGTHS)))
 
-    module = Attention(config, D, attend)
+    module = Attention(config, D, recorder)
     shapes = jax.eval_shape(lambda key: module.init(key, X_BTD, MEMORY_BSD, method=read), jax.random.key(0))
     params = random_like(nn.meta.unbox(shapes), seed=2)
     return jax.jit(lambda params: module.apply(params, X_BTD, MEMORY_BSD, method=read))(params), params["params"]
@@ -34,7 +34,7 @@ def applied(config, attend=unrecorded):
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 def test_neighbouring_heads_share_keys_and_values(bias):
     """As if every key/value head stood there once for each of its readers, computed in float64."""
-    ((o_BTD, record), p), shared = applied(MultiHead(N, K, H, bias)), N // K
+    ((o_BTD, kept), p), shared = applied(MultiHead(N, K, H, bias)), N // K
     biases = {name: p.get(f"{name}_bias", 0.0) for name in ("query", "key", "value", "output")}
     q = np.einsum("btd,dnh->btnh", X_BTD.astype(float), p["query"]) + biases["query"]
     k, v = (np.einsum("bsd,dkh->bskh", MEMORY_BSD.astype(float), p[n]) + biases[n] for n in ("key", "value"))
@@ -44,14 +44,20 @@ def test_neighbouring_heads_share_keys_and_values(bias):
     weights /= weights.sum(-1, keepdims=True)
     expected = np.einsum("bnts,bsnh,nhd->btd", weights, v, p["output"]) + biases["output"]
     assert_close(o_BTD, expected, 2e-6)
-    assert record is None and len(p) == (8 if bias else 4)
+    assert kept == (None, None) and len(p) == (8 if bias else 4)
 
 
-def test_the_record_is_what_attend_leaves():
-    config = MultiHead(N, K, H)
-    (o_BTD, weights_BNTS), _ = applied(config, attention_with_weights)
-    np.testing.assert_allclose(weights_BNTS.sum(-1), np.ones((B, N, T)), rtol=1e-6)
-    assert_close(o_BTD, applied(config)[0][0], 1e-6)
+def test_a_recorder_keeps_the_weights_or_what_the_output_projection_reads():
+    config = MultiHead(N, K, H, gate=True)
+    plain_BTD = applied(config)[0][0]
+    (o_BTD, kept), p = applied(config, Weights())
+    np.testing.assert_allclose(kept.weights.sum(-1), np.ones((B, N, T)), rtol=1e-6)
+    assert kept.heads is None
+    assert_close(o_BTD, plain_BTD, 1e-6)
+    (o_BTD, kept), _ = applied(config, Heads())
+    assert kept.weights is None
+    assert_close(np.einsum("btnh,nhd->btd", kept.heads, p["output"]) + p["output_bias"], plain_BTD, 1e-6)
+    np.testing.assert_array_equal(o_BTD, plain_BTD)
 
 
 @pytest.mark.parametrize("kv_heads", [N, K, 1])

@@ -3,8 +3,6 @@
 torch computes in float32 too, so the tolerances are what two roundings leave.
 """
 
-from functools import cache
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,28 +20,6 @@ B, S, T = 3, 13, 11
 NEW = 9
 SOURCE = np.random.default_rng(1).integers(3, V, (B, S))
 TARGET = np.random.default_rng(2).integers(3, V, (B, T))
-
-
-@pytest.fixture(scope="module")
-def pair(torch, transformers, tmp_path_factory):
-    """A family's name → (their model, the folder that they wrote, what we read of it), each made once."""
-
-    @cache
-    def made(name):
-        torch.manual_seed(7)
-        theirs = FAMILIES[name].make(transformers)
-        with torch.no_grad():
-            for key, parameter in theirs.named_parameters():
-                if key.endswith(("bias", "sinks")) or "norm" in key.lower():
-                    parameter.add_(0.1 * torch.randn(parameter.shape))
-            for key, buffer in theirs.named_buffers():
-                if key.endswith(("final_logits_bias", "e_score_correction_bias")):
-                    buffer.add_(0.1 * torch.randn(buffer.shape))
-        folder = tmp_path_factory.mktemp("family")
-        theirs.save_pretrained(folder)
-        return theirs, folder, load_folder(folder)
-
-    return made
 
 
 def inputs(name):

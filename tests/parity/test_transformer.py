@@ -13,8 +13,8 @@ from jaxformer.config.model import TransformerConfig
 from jaxformer.models.seq2seq import Transformer
 from jaxformer.nn.attention import Attention, Where
 from jaxformer.nn.block import Block, Context
+from jaxformer.nn.recorder import Weights
 from jaxformer.objectives import translation
-from jaxformer.ops.attention import attention_with_weights
 from jaxformer.ops.attention.masks import Causal, Valid
 from tests.laws.cases import Pairs
 from tests.parity import torch_weights
@@ -70,13 +70,13 @@ def test_self_attention(torch, tensor, causal):
     hidden = torch.triu(torch.ones(T, T, dtype=torch.bool), 1) if causal else None
     tx = tensor(x)
     output, weights = twin(tx, tx, tx, key_padding_mask=tensor(~flags), attn_mask=hidden, average_attn_weights=False)
-    module = Attention(MultiHead(N, N, H), D, attention_with_weights)
+    module = Attention(MultiHead(N, N, H), D, Weights())
     mask = Valid(flags) & Causal() if causal else Valid(flags)
     tree_of = lambda read: torch_weights.attention(read, N)  # noqa: E731
     ours = lambda params, x: module.apply({"params": params}, x, method=lambda m, x: m(x, m.rows(x), Where(mask)))  # noqa: E731
     assert_all_close(*compared(output, twin, [tx], tree_of, lambda params, x: ours(params, x)[0], [x]))
     params = jax.tree.map(np.float32, tree_of(torch_weights.values(twin)))
-    assert_close(jax.jit(ours)(params, x)[1], weights.detach().numpy())
+    assert_close(jax.jit(ours)(params, x)[1].weights, weights.detach().numpy())
 
 
 @pytest.mark.smoke
