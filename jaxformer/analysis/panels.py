@@ -42,16 +42,24 @@ def row(headings: Sequence[str], width: float = 4.3, height: float = 3.9) -> "tu
 
 
 def curves(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limits: tuple[float, float]) -> None:
-    """A mean over x with its interval for each name, which stands below the curve's end; vertical `limits`."""
+    """A mean over x with its interval for each name, which stands below the curve's end; vertical `limits`.
+
+    Axes that are to be logarithmic are made so before.
+    """
     axes.set_ylim(*limits)
-    gap = 0.065 * (limits[1] - limits[0])
-    place = limits[1] + gap
+    place = 1 + _GAP
     styled = zip(bands.items(), STYLES, strict=False)
     for (name, band), (colour, _, dashes) in sorted(styled, key=lambda entry: -entry[0][1].mean[-1]):
         axes.plot(x, band.mean, color=colour, linestyle=dashes, linewidth=1.8)
         axes.fill_between(x, band.low, band.high, color=colour, alpha=0.2, linewidth=0)
-        place = min(float(band.mean[-1]), place) - gap
-        axes.text(x[-1], place, name, color=colour, ha="right", va="center", fontsize=9)
+        end = axes.transAxes.inverted().transform(axes.transData.transform((x[-1], band.mean[-1])))[1]
+        place = min(float(end), place) - _GAP
+        across = axes.get_xaxis_transform()
+        axes.text(x[-1], place, name, color=colour, ha="right", va="center", fontsize=9, transform=across)
+
+
+_GAP = 0.065
+"""Between the names of two curves, as a part of the panel's height."""
 
 
 def dots(axes: "Axes", columns: Sequence[str], groups: Mapping[str, np.ndarray], limits: tuple[float, float]) -> None:
@@ -72,6 +80,13 @@ def dots(axes: "Axes", columns: Sequence[str], groups: Mapping[str, np.ndarray],
         height = np.log(np.median(drawn_SC) / limits[0]) / np.log(limits[1] / limits[0])
         place = max(height, place + 0.13)
         axes.text(1.02, place, name, transform=axes.transAxes, color=colour, va="center", fontsize=9)
+
+
+def clouds(axes: "Axes", groups: "Mapping[str, tuple[Sequence[float], Sequence[float]]]") -> None:
+    """Pairs of values of each group as dots; the names stand where the fewest dots are."""
+    for (name, (x, y)), (colour, mark, _) in zip(groups.items(), STYLES, strict=False):
+        axes.plot(x, y, linestyle="none", color=colour, marker=mark, markersize=4.5, alpha=0.6, label=name)
+    axes.legend(fontsize=9, labelcolor="linecolor", frameon=False, handletextpad=0.2)
 
 
 def level(axes: "Axes", height: float, name: str) -> None:
