@@ -7,7 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxformer.analysis.ablation import ablate_each, ablated
+    from jaxformer.analysis.attention_maps import attention_maps
+    from jaxformer.analysis.hidden_states import hidden_states, logit_lens
     from jaxformer.analysis.parallelism import parallelism
+    from jaxformer.analysis.probes import probe_layers
+    from jaxformer.analysis.token_gradients import gradient_by_token
     from jaxformer.config.attention import Auto, Blockwise, Cudnn, Formula, Kernel, Splash
     from jaxformer.config.errors import UserError
     from jaxformer.config.model import (
@@ -33,7 +38,12 @@ if TYPE_CHECKING:
     from jaxformer.training.step import make_step
 
 _HOMES = {
+    "analysis.ablation": ("ablate_each", "ablated"),
+    "analysis.attention_maps": ("attention_maps",),
+    "analysis.hidden_states": ("hidden_states", "logit_lens"),
     "analysis.parallelism": ("parallelism",),
+    "analysis.probes": ("probe_layers",),
+    "analysis.token_gradients": ("gradient_by_token",),
     "config.attention": ("Auto", "Blockwise", "Cudnn", "Formula", "Kernel", "Splash"),
     "config.errors": ("UserError",),
     "config.model": ("DecoderConfig", "EncoderConfig", "EncoderDecoderConfig", "RnnConfig", "TransformerConfig"),
@@ -77,16 +87,23 @@ __all__ = [
     "UserError",
     "Valid",
     "Window",
+    "ablate_each",
+    "ablated",
     "attention",
+    "attention_maps",
     "attention_with_weights",
     "beam",
     "build",
     "generate",
+    "gradient_by_token",
     "greedy",
+    "hidden_states",
     "load",
+    "logit_lens",
     "make_step",
     "parallelism",
     "preset",
+    "probe_layers",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Pictures of what a model reads. Matplotlib is imported when the first is drawn."""
+"""Pictures of what a model reads and knows. Matplotlib is imported when the first is drawn."""
 
 import math
 import re
@@ -69,6 +69,47 @@ def draw_attention(
     return letters.missing
 
 
+def draw_table(
+    path: str | Path,
+    values_RC: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    quantity: str,
+    title: str = "",
+    cells: Sequence[Sequence[str]] | None = None,
+) -> str:
+    """Draw numbers as a heat map with a name for every row and column: heads of layers, tokens of layers.
+
+    `quantity` says what they are, with its unit. The scale begins at zero; where there are negative values zero is
+    white, in the middle. `cells` are texts to stand in them, such as the token that a logit lens sees. Returns and
+    raises as `draw_attention`.
+    """
+    if values_RC.shape != (len(rows), len(columns)):
+        raise ValueError(f"values_RC must be [{len(rows)}, {len(columns)}], as they have names, got {values_RC.shape}")
+    texts = [text for line in cells or [] for text in line]
+    letters = lettering([*rows, *columns, *texts, quantity, title])
+    longest_row, longest_column, longest_cell = (
+        max((len(letters.of(name).spell(name)) for name in names), default=0) for names in (rows, columns, texts)
+    )
+    width = max(CELL, 2 * LETTER * min(longest_column, 2), 1.2 * LETTER * longest_cell + 0.1)
+    size = (width * len(columns) + 0.2, CELL * len(rows) + 0.35)
+    figure, (axes,), _ = _grid(1, size, (1.4 + LETTER * longest_row, 0.3 + LETTER * longest_column), "compressed")
+    image = _heat_map(axes, values_RC, float(np.abs(values_RC).max()), signed=bool((values_RC < 0).any()))
+    axes.set_aspect("auto" if cells else "equal")
+    _label(axes.xaxis, columns, letters, 90 if longest_column * LETTER > width else 0)
+    _label(axes.yaxis, rows, letters)
+    for r, line in enumerate(cells or []):
+        for c, text in enumerate(line):
+            dark = abs(values_RC[r, c]) > 0.6 * np.abs(values_RC).max()
+            face, colour = letters.of(text), "white" if dark else "black"
+            _use(axes.text(c, r, face.spell(text), ha="center", va="center", fontsize=7, color=colour), face)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=20)
+    bar.set_label("\n".join(_wrapped(quantity, figure.get_figheight() - 0.4)), fontsize=9)
+    _entitle(figure, title, letters)
+    _save(figure, path)
+    return letters.missing
+
+
 def _grid(
     count: int, size: tuple[float, float], margin: tuple[float, float], layout: Literal["constrained", "compressed"]
 ) -> "tuple[Figure, list[Axes], int]":
@@ -93,14 +134,15 @@ def _grid(
     return figure, list(grid[:count]), columns
 
 
-def _heat_map(axes: "Axes", weights_TS: np.ndarray, largest: float) -> "AxesImage":
+def _heat_map(axes: "Axes", weights_TS: np.ndarray, largest: float, signed: bool = False) -> "AxesImage":
     T, S = weights_TS.shape
     line = {"color": "0.9", "linewidth": 0.4}
     axes.hlines(np.arange(1, T) - 0.5, -0.5, S - 0.5, **line)
     axes.vlines(np.arange(1, S) - 0.5, -0.5, T - 0.5, **line)
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelsize=8)
-    return axes.imshow(weights_TS, cmap="Blues", vmin=0.0, vmax=largest, aspect="equal", interpolation="nearest")
+    colours, lowest = ("RdBu", -largest) if signed else ("Blues", 0.0)
+    return axes.imshow(weights_TS, cmap=colours, vmin=lowest, vmax=largest, aspect="equal", interpolation="nearest")
 
 
 def _label(axis: "Axis", pieces: Sequence[str], letters: Lettering, rotation: float = 0) -> None:

@@ -17,7 +17,7 @@ from jaxformer.cli.classification import classify
 from jaxformer.cli.keeping import keep_compiled, keep_memory
 from jaxformer.cli.options import FAILED, INTERRUPTED, USAGE
 from jaxformer.cli.pretrained import chat, embed, export, fill, generate
-from jaxformer.cli.training import CAUSAL_LM, CLASSIFY, INSTRUCT, MASKED_LM, TRANSLATE
+from jaxformer.cli.training import CAUSAL_LM, CLASSIFY, INSTRUCT, MASKED_LM, TRANSLATE, repeat
 from jaxformer.cli.translation import evaluate, inspect, translate
 from jaxformer.config.errors import UserError
 from jaxformer.config.presets import PRESETS
@@ -52,6 +52,7 @@ COMMANDS: dict[tuple[str, ...], tuple[Command, str]] = {
     ("train", "masked-lm"): (MASKED_LM, "train an encoder to tell hidden words"),
     ("train", "classify"): (CLASSIFY, "train or fine-tune an encoder to tell the class of a text"),
     ("train", "instruct"): (INSTRUCT, "train a pretrained decoder to answer"),
+    ("train", "--from"): (repeat, "repeat a run, and tell whether the losses agree"),
     ("evaluate",): (evaluate, "BLEU and chrF of a run"),
     ("translate",): (translate, "translate with a run"),
     ("inspect",): (inspect, "parameters, work and memory of a preset or a run"),

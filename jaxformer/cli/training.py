@@ -59,7 +59,8 @@ class Training:
         config, rest = choose(self._base(arguments), list(arguments))
         check_names(rest, [*dict(fields(config)), "out", "until"], command)
         asked = parse(self.options, rest, command, self.options(config))
-        return self._run(asked.config, asked.out or self.default_folder(asked.config), asked.until, arguments)
+        again = " ".join([f"jaxformer train {self.name}", *map(shlex.quote, arguments)])
+        return self.run(asked.config, asked.out or self.default_folder(asked.config), asked.until, again)
 
     def _base(self, arguments: Sequence[str]) -> Any:
         """What options change: the configuration of the run in --out, where nothing is asked but what may differ from
@@ -79,11 +80,11 @@ class Training:
         data = "".join(c if c.isalnum() else "-" for c in Path(config.data).name) or "corpus"
         return Path("runs") / "-".join(filter(None, [self.name, data, self.folder(config), model]))
 
-    def _run(self, config: Any, out: Path, until: int | None, arguments: Sequence[str]) -> int:
+    def run(self, config: Any, out: Path, until: int | None, again: str) -> int:
+        """Trains, and returns the exit code; `again` is the command that goes on where it is interrupted."""
         recipe = import_module(self.recipe)
         from jaxformer.training.loop import Diverged, Interrupted
 
-        again = " ".join([f"jaxformer train {self.name}", *map(shlex.quote, arguments)])
         try:
             recipe.train(config, out, until)
             if until is None or until >= config.steps:
@@ -116,6 +117,41 @@ CLASSIFY = Training(
     lambda config: _begun_with(config) or ("bert-tiny" if config.model is None else ""),
 )
 INSTRUCT = Training("instruct", InstructConfig(), "jaxformer.recipes.instruct", lambda config: _begun_with(config))
+
+
+TRAININGS = (TRANSLATE, CAUSAL_LM, MASKED_LM, CLASSIFY, INSTRUCT)
+
+
+@dataclass(frozen=True)
+class RepeatOptions:
+    """Repeat a run from what its folder says, and tell whether the losses agree: exit code 0 if all do, else 1.
+
+    Configuration, seed and data are those of the run, whose steps are taken as far as it took them. The data are read
+    from where the run read them.
+    """
+
+    run: Annotated[Path, Option(name="from", help="The run folder.")]
+    out: Annotated[Path | None, Option(help="The folder of the repetition; RUN-again where none is given.")] = None
+
+
+def repeat(arguments: Sequence[str]) -> int:
+    """`jaxformer train --from RUN`."""
+    asked = parse(RepeatOptions, ["--from", *arguments], "train")
+    from jaxformer.recipes.repeat import agreement, changes, folder_beside, last_step
+    from jaxformer.training.run import RunFolder
+
+    there = RunFolder(asked.run)
+    training = next(training for training in TRAININGS if type(training.config).__name__ == there.kind())
+    config, until = there.config(type(training.config)), last_step(there)
+    here = RunFolder(asked.out or folder_beside(asked.run))
+    again = f"jaxformer train --from {shlex.quote(str(asked.run))} --out {shlex.quote(str(here.path))}"
+    if code := training.run(config, here.path, until, again):
+        return code
+    for line in changes(there, here):
+        print(f"{'changed':<10} {line}")
+    found = agreement(there, here)
+    print(f"{'repeated':<10} {found}")
+    return 0 if found.first is None else FAILED
 
 
 def _begun_with(config: Any) -> str:

@@ -10,7 +10,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from jaxformer.analysis.fonts import lettering, typeface
-from jaxformer.analysis.plots import draw_attention
+from jaxformer.analysis.plots import draw_attention, draw_table
 from jaxformer.config.errors import UserError
 
 N, T, S = 3, 5, 7
@@ -154,3 +154,40 @@ def test_an_unknown_format_is_the_persons_error(tmp_path, no_fonts):
     with pytest.raises(UserError, match=r"got 'a.jqg'; name it a.png"):
         draw_attention(tmp_path / "a.jqg", WEIGHTS, SOURCE, TARGET)
     assert not list(tmp_path.iterdir())
+
+
+HEADS = np.array([[0.5, -0.1, 0.2], [0.0, 0.3, 0.4]])
+
+
+def test_a_table_shows_its_numbers_under_their_names_with_zero_in_the_middle(figures, tmp_path):
+    missing = draw_table(tmp_path / "heads.png", HEADS, ["layer 1", "layer 2"], "abc", "loss (nats)", "Without $1 head")
+    assert missing == ""
+    axes, bar = figures[0].axes
+    (image,) = axes.images
+    np.testing.assert_array_equal(image.get_array(), HEADS)
+    assert image.get_clim() == (-0.5, 0.5)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["layer 1", "layer 2"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c"]
+    assert bar.get_ylabel() == "loss (nats)"
+
+
+def test_a_long_name_of_a_quantity_stands_within_the_picture(figures, tmp_path):
+    quantity = "loss without the head, less that of the whole model (nats)"
+    draw_table(tmp_path / "heads.png", HEADS, ["1", "2"], "abc", quantity)
+    (figure,) = figures
+    box = figure.axes[1].yaxis.label.get_window_extent()
+    assert box.y0 >= 0 and box.y1 <= figure.bbox.height and figure.axes[1].get_ylabel().count("\n") >= 1
+
+
+def test_cells_hold_their_texts_and_missing_characters_are_told(no_fonts, figures, tmp_path):
+    cells = [["a", "女", "$5"], ["x", "y", "z"]]
+    missing = draw_table(tmp_path / "lens.png", abs(HEADS), ["1", "2"], ["孩", "b", "c"], "probability", cells=cells)
+    assert missing == "女孩"
+    axes = figures[0].axes[0]
+    assert [text.get_text() for text in axes.texts] == ["a", "U+5973", "$5", "x", "y", "z"]
+    assert axes.images[0].get_clim() == (0, 0.5)
+
+
+def test_a_table_without_a_name_for_each_row_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"values_RC must be \[1, 3\], as they have names, got \(2, 3\)"):
+        draw_table(tmp_path / "heads.png", HEADS, ["1"], "abc", "loss")
