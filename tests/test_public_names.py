@@ -39,6 +39,8 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_names_without_jax_cost_no_jax():
-    code = "import sys; from jaxformer import TransformerConfig, UserError, analysis, preset; print('jax' in sys.modules)"
+    code = (
+        "import sys; from jaxformer import TransformerConfig, UserError, analysis, preset; print('jax' in sys.modules)"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False"]

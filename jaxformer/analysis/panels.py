@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,19 +47,27 @@ def curves(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limi
     Axes that are to be logarithmic are made so before.
     """
     axes.set_ylim(*limits)
-    place = 1 + _GAP
-    styled = zip(bands.items(), STYLES, strict=False)
-    for (name, band), (colour, _, dashes) in sorted(styled, key=lambda entry: -entry[0][1].mean[-1]):
+    styled = sorted(zip(bands.items(), STYLES, strict=False), key=lambda entry: -entry[0][1].mean[-1])
+    ends = [axes.transData.transform((x[-1], band.mean[-1])) for (_, band), _ in styled]
+    places = _apart([float(axes.transAxes.inverted().transform(end)[1]) - _GAP for end in ends])
+    for ((name, band), (colour, _, dashes)), place in zip(styled, places, strict=True):
         axes.plot(x, band.mean, color=colour, linestyle=dashes, linewidth=1.8)
         axes.fill_between(x, band.low, band.high, color=colour, alpha=0.2, linewidth=0)
-        end = axes.transAxes.inverted().transform(axes.transData.transform((x[-1], band.mean[-1])))[1]
-        place = min(float(end), place) - _GAP
         across = axes.get_xaxis_transform()
         axes.text(x[-1], place, name, color=colour, ha="right", va="center", fontsize=9, transform=across)
 
 
 _GAP = 0.065
 """Between the names of two curves, as a part of the panel's height."""
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """The heights of names, from the top down, with gaps between them and none below the panel."""
+    places: list[float] = []
+    for height in heights:
+        places.append(min(height, places[-1] - _GAP) if places else min(height, 1.0))
+    lowest = [_GAP * (len(places) - i - 0.5) for i in range(len(places))]
+    return [max(place, least) for place, least in zip(places, lowest, strict=True)]
 
 
 def dots(axes: "Axes", columns: Sequence[str], groups: Mapping[str, np.ndarray], limits: tuple[float, float]) -> None:
@@ -82,11 +90,21 @@ def dots(axes: "Axes", columns: Sequence[str], groups: Mapping[str, np.ndarray],
         axes.text(1.02, place, name, transform=axes.transAxes, color=colour, va="center", fontsize=9)
 
 
-def clouds(axes: "Axes", groups: "Mapping[str, tuple[Sequence[float], Sequence[float]]]") -> None:
-    """Pairs of values of each group as dots; the names stand where the fewest dots are."""
+def clouds(axes: "Axes", groups: Mapping[str, tuple[Any, Any]]) -> None:
+    """Pairs of values of each group as dots; names stand where the fewest dots are."""
     for (name, (x, y)), (colour, mark, _) in zip(groups.items(), STYLES, strict=False):
         axes.plot(x, y, linestyle="none", color=colour, marker=mark, markersize=4.5, alpha=0.6, label=name)
     axes.legend(fontsize=9, labelcolor="linecolor", frameon=False, handletextpad=0.2)
+
+
+def table(axes: "Axes", values: np.ndarray, columns: Sequence[str], rows: Sequence[str]) -> None:
+    """Values [rows, columns] as a heat map from zero to the largest, which its title names."""
+    axes.imshow(values, cmap="Blues", vmin=0.0, aspect="auto", interpolation="nearest")
+    axes.set_xticks(range(len(columns)), columns, fontsize=8, rotation=90)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.set_title(f"{axes.get_title(loc='left')}; darkest: {np.max(values):.2f}", loc="left", fontsize=11, pad=10)
 
 
 def level(axes: "Axes", height: float, name: str) -> None:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxformer.config.blocks import Block, FeedForward, Group, LayerNorm, MultiHead
+from jaxformer.config.model import DecoderConfig
 from jaxformer.data.packing import TextBatch
 from jaxformer.models.decoder import Decoder
 from jaxformer.objectives import causal
@@ -18,6 +20,12 @@ Rows = Callable[[np.random.Generator, int], TextBatch]
 
 LOOKED_AT = 128
 """Rows in each look, of a seed's own and the same at every step."""
+
+
+def small_decoder(attention: MultiHead, layers: int, width: int, vocabulary: int) -> Decoder:
+    """Equal layers with layer norms before their parts; positions are those of the attention, if it has any."""
+    group = Group((Block(attention, FeedForward(2 * width), LayerNorm()),), layers)
+    return Decoder(DecoderConfig(width, (group,), norm=LayerNorm(), tied_output=False), vocabulary)
 
 
 def synthetic_arm(config: StudyConfig, model: Decoder, rows: Rows) -> Arm:

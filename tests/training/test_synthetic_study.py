@@ -4,12 +4,10 @@ from itertools import islice
 
 import numpy as np
 
-from jaxformer.config.decoders import grouped_query, llama
-from jaxformer.config.positions import Rotary
+from jaxformer.config.blocks import MultiHead
 from jaxformer.data.packing import TextBatch
-from jaxformer.models.decoder import Decoder
 from jaxformer.training.study import StudyConfig, train
-from jaxformer.training.synthetic_study import LOOKED_AT, held_out_rows, synthetic_arm
+from jaxformer.training.synthetic_study import LOOKED_AT, held_out_rows, small_decoder, synthetic_arm
 
 V, T, B = 11, 5, 7
 CONFIG = StudyConfig(seeds=(0, 1, 2, 3, 5), steps=120, look_every=120, batch=B)
@@ -22,7 +20,7 @@ def rows(rng, count):
 
 
 def test_a_decoder_learns_the_rows_and_looks_at_others():
-    arm = synthetic_arm(CONFIG, Decoder(llama(8, 1, grouped_query(1, 1, 8, Rotary()), 16, context=T), V), rows)
+    arm = synthetic_arm(CONFIG, small_decoder(MultiHead(1, 1, 8), 1, 8, V), rows)
     first, again = (list(islice(arm.batches(2), 3)) for _ in range(2))
     for batch, same in zip(first, again, strict=True):
         np.testing.assert_array_equal(batch.tokens_BT, same.tokens_BT)
