@@ -22,7 +22,6 @@ wide where they compare what they say, and share one key that tells where; at th
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from jaxformer.analysis import panels
 from jaxformer.analysis.evidence import Finding, Report, interval
 from jaxformer.analysis.flops import feed_forward, projections
 from jaxformer.config.blocks import Block, Latent
-from jaxformer.config.decoders import grouped_query, llama
+from jaxformer.config.decoders import grouped_query, in_every_block, llama
 from jaxformer.config.experts import MixtureOfExperts
 from jaxformer.config.model import DecoderConfig
 from jaxformer.config.positions import Rotary
@@ -42,16 +41,10 @@ DENSE = llama(64, 2, grouped_query(4, 2, 16, Rotary()), 176, context=128, tied=T
 LATENT = Latent(heads=4, latent_width=32, head_width=8, rotary_width=8, value_width=12)
 
 
-def changed(config: DecoderConfig, **parts: Any) -> DecoderConfig:
-    """The decoder with other parts in every block."""
-    (group,) = config.groups
-    return replace(config, groups=(replace(group, blocks=tuple(replace(block, **parts) for block in group.blocks)),))
-
-
 ARMS = {
     "dense": DENSE,
-    "experts": changed(DENSE, feed_forward=MixtureOfExperts(experts=8, active=2, hidden=88)),
-    "latent": changed(DENSE, attention=LATENT),
+    "experts": in_every_block(DENSE, feed_forward=MixtureOfExperts(experts=8, active=2, hidden=88)),
+    "latent": in_every_block(DENSE, attention=LATENT),
 }
 
 

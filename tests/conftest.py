@@ -4,17 +4,24 @@ independent references.
 This file is imported before any test, hence before jax and torch, which read the environment at their first use.
 """
 
+import importlib.metadata
 import importlib.util
 import os
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Where the compiler is told not to try hard, the suite, which mostly compiles, takes half the time; programs are the
-# same but for LLVM's work on them. Flags that are set already come last, and so win.
+# The suite mostly compiles, so the compiler is told not to try hard: LLVM does not optimise, and is given one module
+# and not 32. Flags that are set already come last, and so win.
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+FLAGS += " --xla_cpu_parallel_codegen_split_count=1"
+# Fusions by way of MLIR take three quarters of the time to compile a model. XLA knows the older way to emit them up to
+# jaxlib 0.10, and ends a process that gives it a flag it does not know.
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    FLAGS += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}".strip()
 
 # torch and numpy would take all cores in every worker.
@@ -25,7 +32,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2 << 30))
 
+# An example that takes long on a busy machine is no failure.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
+
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="tests/survival with its full numbers, which take an hour")
+
+
+@pytest.fixture(scope="session")
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Whether the full numbers are asked for."""
+    return pytestconfig.getoption("thorough")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from unicodedata import east_asian_width
 
 import numpy as np
@@ -82,6 +82,17 @@ class Finding:
     def holds(self) -> bool:
         return self.p <= LEVEL
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The finding that `to_json` gave."""
+        low, high = data["bounds"]
+        return cls(
+            data["statement"],
+            data["values"],
+            -math.inf if low is None else low,
+            math.inf if high is None else high,
+        )
+
     def to_json(self) -> dict[str, Any]:
         mean, low, high = map(float, interval(self.values))
         return {
@@ -116,6 +127,11 @@ class Report:
     @property
     def holds(self) -> bool:
         return all(finding.holds for finding in self.findings)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The report that `to_json` gave."""
+        return cls(data["claim"], [Finding.from_json(finding) for finding in data["findings"]], data["figures"])
 
     def to_json(self) -> dict[str, Any]:
         findings = [finding.to_json() for finding in self.findings]

@@ -107,6 +107,30 @@ def table(axes: "Axes", values: np.ndarray, columns: Sequence[str], rows: Sequen
     axes.set_title(f"{axes.get_title(loc='left')}; darkest: {np.max(values):.2f}", loc="left", fontsize=11, pad=10)
 
 
+def points(axes: "Axes", x: Sequence[float], name: str, values: Interval, style: int = 0) -> None:
+    """Marks over x with their intervals, named in a legend."""
+    colour, mark, _ = STYLES[style]
+    ends = np.abs(np.stack([values.mean - values.low, values.high - values.mean]))
+    axes.errorbar(x, values.mean, ends, fmt=mark, color=colour, markersize=5, capsize=3, label=name)
+    axes.legend(frameon=False, fontsize=9)
+
+
+def logarithmic(axes: "Axes", ticks: Sequence[float]) -> None:
+    """A logarithmic horizontal axis with its numbers written out at `ticks`."""
+    axes.set_xscale("log")
+    axes.minorticks_off()
+    axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+
+
+def rows(axes: "Axes", names: Sequence[str], values: Interval) -> None:
+    """A mark with its interval for each name, from the top down; `values` has an entry for each."""
+    places, colour = np.arange(len(names)), STYLES[0][0]
+    axes.hlines(places, values.low, values.high, color=colour, linewidth=2.2, alpha=0.6)
+    axes.plot(values.mean, places, linestyle="none", color=colour, marker="o", markersize=4.5)
+    axes.set(ylim=(len(names) - 0.5, -0.5), yticks=places, yticklabels=names)
+    axes.tick_params(axis="y", length=0)
+
+
 def level(axes: "Axes", height: float, name: str) -> None:
     """A value to compare with, as a line across."""
     axes.axhline(height, color=GREY, linewidth=0.8)

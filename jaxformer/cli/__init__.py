@@ -5,44 +5,20 @@ jax takes longer to import than a person likes to wait for help, so each command
 
 import difflib
 import os
-import runpy
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxformer.cli.classification import classify
 from jaxformer.cli.keeping import keep_compiled, keep_memory
-from jaxformer.cli.options import FAILED, INTERRUPTED, USAGE
 from jaxformer.cli.pretrained import chat, embed, export, fill, generate
+from jaxformer.cli.repository import bench, reproduce
 from jaxformer.cli.training import CAUSAL_LM, CLASSIFY, INSTRUCT, MASKED_LM, TRANSLATE, repeat
 from jaxformer.cli.translation import evaluate, inspect, translate
-from jaxformer.config.errors import UserError
+from jaxformer.config.errors import FAILED, INTERRUPTED, USAGE, UserError
 from jaxformer.config.presets import PRESETS
-
-
-def bench(arguments: Sequence[str]) -> int:
-    """`jaxformer bench`: runs a file of the repository's benchmarks folder, with the options that follow its name."""
-    folder = Path(__file__).resolve().parents[2] / "benchmarks"
-    files = [path for path in sorted(folder.glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
-    names = {path.stem.replace("_", "-"): path.stem for path in files}
-    if not names:
-        raise UserError(
-            f"no benchmarks in {folder}; they come with the repository: clone it and pip install -e . there"
-        )
-    if arguments[:1] in (["--help"], ["-h"]):
-        print(f"usage: jaxformer bench NAME [OPTIONS]     NAME is {' or '.join(names)}; NAME --help tells its options")
-        return 0
-    if not arguments or arguments[0] not in names:
-        given = arguments[0] if arguments else "nothing"
-        raise UserError(f"bench needs the name of a benchmark, got {given}; there are {', '.join(names)}")
-    sys.path.insert(0, str(folder.parent))
-    sys.argv = [f"jaxformer bench {arguments[0]}", *arguments[1:]]
-    runpy.run_module(f"benchmarks.{names[arguments[0]]}", run_name="__main__")
-    return 0
-
 
 Command = Callable[[Sequence[str]], int]
 
@@ -63,6 +39,7 @@ COMMANDS: dict[tuple[str, ...], tuple[Command, str]] = {
     ("embed",): (embed, "vectors of texts by a pretrained encoder"),
     ("export",): (export, "write a pretrained model in the Hugging Face layout"),
     ("bench",): (bench, "run a benchmark of the repository, such as attention-vs-rnn"),
+    ("reproduce",): (reproduce, "run the experiments of the repository and compare with their stored results"),
 }
 
 
@@ -73,7 +50,10 @@ def main() -> None:
     keep_compiled()
     # Who stops a service wants what Ctrl-C does.
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code and "jaxformer.training.peers" in sys.modules:
+        _leave_peers(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -100,6 +80,15 @@ def run(arguments: Sequence[str]) -> int:
         first = (str(error).strip() or "no message").splitlines()[0]
         print(f"jaxformer: {type(error).__name__}: {first} (--debug shows where)", file=sys.stderr)
         return FAILED
+
+
+def _leave_peers(code: int) -> None:
+    """Ends a process that others train with. It failed, so that at its exit it must not wait for them."""
+    import jax
+
+    if jax.distributed.is_initialized():
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _flush() -> None:

@@ -2,8 +2,6 @@
 
 import contextlib
 import difflib
-import io
-import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,10 +9,8 @@ from typing import Any
 
 import tyro
 
+from jaxformer.config.arguments import in_one_line
 from jaxformer.config.errors import UserError
-
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
-"""Exit codes: the run failed, the input cannot be used, Ctrl-C or SIGTERM."""
 
 Option = tyro.conf.arg
 Positional = tyro.conf.Positional
@@ -23,28 +19,12 @@ Positional = tyro.conf.Positional
 def parse(kind: Any, arguments: Sequence[str], name: str, default: Any = None) -> Any:
     """The dataclass `kind` from arguments; what they leave out is as in `default`."""
     options: dict[str, Any] = {"config": (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)} if default else {}
-    said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, args=list(arguments), prog=f"jaxformer {name}", default=default, **options)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise UserError(f"{_sentence(said.getvalue())}; jaxformer {name} --help lists what is allowed") from None
-    except ValueError as error:
-        # tyro tells itself what a dataclass refuses, but not where that stands inside another.
+        return in_one_line(
+            lambda: tyro.cli(kind, args=list(arguments), prog=f"jaxformer {name}", default=default, **options)
+        )
+    except UserError as error:
         raise UserError(f"{error}; jaxformer {name} --help lists what is allowed") from None
-
-
-def _sentence(box: str) -> str:
-    """What tyro says in a box, between its title and its next rule, as one line; in ASCII a rule follows the title."""
-
-    def is_text(row: str) -> bool:
-        return row.strip("─-╰╯") != ""
-
-    rows = (row.strip("│ ") for row in box.splitlines()[1:])
-    rows = itertools.dropwhile(lambda row: not is_text(row), rows)
-    return " ".join(itertools.takewhile(is_text, rows)).rstrip(".")
 
 
 def check_names(arguments: Sequence[str], known: Sequence[str], command: str) -> None:

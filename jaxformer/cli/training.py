@@ -9,10 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-from jaxformer.cli.options import FAILED, INTERRUPTED, Option, check_names, parse
+from jaxformer.cli.options import Option, check_names, parse
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.choice import choose, fields, options
 from jaxformer.config.classify import ClassifyConfig
+from jaxformer.config.errors import FAILED, INTERRUPTED
 from jaxformer.config.instruct import InstructConfig
 from jaxformer.config.masked_lm import MaskedLmConfig
 from jaxformer.config.presets import PRESETS
@@ -23,8 +24,8 @@ HELP = """
 
 Any field may be written --any.field value, --any.field=value or any.field=value. A choice among objects is written as
 one: --model NAME, --optimization.schedule "Cosine(peak=0.001)". Running the same command again goes on with the run in
---out, and so does --out alone, which takes all else from the run; the fields of watch and checkpoint_every may then be
-others.
+--out, and so does --out alone, which takes all else from the run; bad_numbers, checkpoint_every and the fields of watch
+and of mesh may then be others.
 """
 
 OUT = "The run folder; where none is given, one in runs that is named after the job, the data and the model."
@@ -67,7 +68,7 @@ class Training:
         one part of a run to the next.
         """
         asked = {str(name).replace("-", "_"): value for name, value in options(arguments)}
-        out, free = asked.pop("out", None), ("until", "checkpoint_every", "watch")
+        out, free = asked.pop("out", None), ("until", "bad_numbers", "checkpoint_every", "mesh", "watch")
         if out is None or any(name.partition(".")[0] not in free for name in asked):
             return self.config
         return _config_in(Path(out), type(self.config)) or self.config
@@ -82,22 +83,39 @@ class Training:
 
     def run(self, config: Any, out: Path, until: int | None, again: str) -> int:
         """Trains, and returns the exit code; `again` is the command that goes on where it is interrupted."""
+        from jaxformer.training import peers
+
+        peers.join()
         recipe = import_module(self.recipe)
+        from jax.errors import JaxRuntimeError
+
+        from jaxformer.training.checkpoint import NotSaved
         from jaxformer.training.loop import Diverged, Interrupted
 
         try:
             recipe.train(config, out, until)
-            if until is None or until >= config.steps:
+            if peers.leave():
+                print(f"evaluate   by one process, with the same command: {again}", flush=True)
+            elif until is None or until >= config.steps:
                 recipe.finish(out)
         except Interrupted as stop:
+            peers.leave()
             _tell(f"\nsaved      step {stop.step} in {out}; go on with: {again}")
             return INTERRUPTED
         except (KeyboardInterrupt, BrokenPipeError):
             # Before the first step, after the last one, or for the second time: only what a checkpoint holds is kept.
             _tell(f"\nstopped    go on from the last checkpoint in {out} with: {again}")
             return INTERRUPTED
-        except Diverged as stop:
+        except (Diverged, NotSaved) as stop:
             _tell(f"jaxformer: {stop} (the run is in {out})")
+            return FAILED
+        except JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" in str(error):
+                _tell(f"jaxformer: {_out_of_memory(config, out)}")
+            elif peers.together():
+                _tell(f"jaxformer: {peers.LOST}")
+            else:
+                raise
             return FAILED
         return 0
 
@@ -169,6 +187,13 @@ def _config_in(out: Path, kind: type) -> Any:
 
     run = RunFolder(out)
     return run.config(kind) if run.config_path.exists() else None
+
+
+def _out_of_memory(config: Any, out: Path) -> str:
+    from jaxformer.recipes.room import out_of_memory
+    from jaxformer.training.run import RunFolder
+
+    return out_of_memory(config, RunFolder(out).tokenizer().size)
 
 
 def _tell(line: str) -> None:

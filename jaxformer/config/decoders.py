@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from jaxformer.config.blocks import (
     Block,
@@ -18,6 +19,14 @@ from jaxformer.config.blocks import (
 from jaxformer.config.experts import MixtureOfExperts, SigmoidRouter, SoftmaxRouter
 from jaxformer.config.model import DecoderConfig, Learned
 from jaxformer.config.positions import Linear, Llama3, Rotary, Yarn
+
+
+def in_every_block(config: DecoderConfig, **parts: Any) -> DecoderConfig:
+    """The decoder with other parts in all of its blocks, such as `feed_forward=Gated(176)`."""
+    groups = tuple(
+        replace(group, blocks=tuple(replace(block, **parts) for block in group.blocks)) for group in config.groups
+    )
+    return replace(config, groups=groups)
 
 
 def gpt2(width: int, layers: int, heads: int, context: int = 1024, dropout: float = 0.1) -> DecoderConfig:

@@ -91,7 +91,7 @@ class EncoderDecoderConfig:
     """After the last layer of each side; None where the layers end in norms."""
     position: Position = Sinusoidal()
     """Added to the embeddings of both sides."""
-    relative: RelativeBuckets | None = None
+    relative: Alibi | RelativeBuckets | None = None
     """Added to the scores of self-attention, one table for all layers of a side."""
     embedding_scale: float = 1.0
     tied_output: bool = True

@@ -83,7 +83,28 @@ class AdamW:
         at_least(self, 0, "weight_decay")
 
 
-Optimizer = Adam | AdamW
+@dataclass(frozen=True)
+class Muon:
+    """Momentum whose every matrix is made orthogonal before it is taken as a step (Jordan et al. 2024), for the weights
+    of attention and feed-forward layers, routers and experts among them; all other parameters by `rest`.
+
+    Steps have the root mean square `size`, so that both parts go by one schedule (Liu et al. 2025, §2.2).
+    """
+
+    momentum: float = 0.95
+    size: float = 0.2
+    """Root mean square of a step at a rate of 1; that of Adam is near 0.2."""
+    weight_decay: float = 0.01
+    """Decoupled, of the matrices alone."""
+    rest: Adam = Adam()
+
+    def __post_init__(self):
+        below_one(self, "momentum")
+        positive(self, "size")
+        at_least(self, 0, "weight_decay")
+
+
+Optimizer = Adam | AdamW | Muon
 
 
 @dataclass(frozen=True)
@@ -106,6 +127,54 @@ Average = NoAverage | Ema
 
 
 @dataclass(frozen=True)
+class ApplySpikes:
+    """Apply every update whose loss and gradient are finite."""
+
+
+@dataclass(frozen=True)
+class SkipSpikes:
+    """Leave out a step whose loss or gradient norm lies far above those of the last steps that were taken."""
+
+    factor: float = 10.0
+    """How far above their median, in median absolute deviations, each at least a hundredth of the median."""
+    window: int = 64
+    """Steps that are remembered; none is left out before there are so many."""
+
+    def __post_init__(self):
+        positive(self, "factor")
+        at_least(self, 2, "window")
+
+
+Spikes = ApplySpikes | SkipSpikes
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the run with a report, which names the first module that gives a number that is not finite."""
+
+    after: int = 5
+    """Steps left out one after the other."""
+
+    def __post_init__(self):
+        at_least(self, 1, "after")
+
+
+@dataclass(frozen=True)
+class RollBack:
+    """Go back to the last checkpoint, and on from there with the batches after the trouble (Chowdhery et al. 2022,
+    §5.1).
+    """
+
+    after: int = 5
+    """Steps left out one after the other."""
+    most: int = 3
+    """Times that this is done until the process ends; the next time the run is ended, as by `Stop`."""
+
+    def __post_init__(self):
+        at_least(self, 1, "after", "most")
+
+
+@dataclass(frozen=True)
 class OptimizationConfig:
     """The update rule."""
 
@@ -116,6 +185,7 @@ class OptimizationConfig:
     accumulate: int = 1
     """Micro-batches that one step sums up, so that a large batch fits a small memory."""
     average: Average = NoAverage()
+    spikes: Spikes = ApplySpikes()
 
     def __post_init__(self):
         positive(self, "clip")
@@ -143,6 +213,20 @@ class MeshConfig:
 
 
 @dataclass(frozen=True)
+class Stall:
+    """When a step takes so long that the run tells where it hangs."""
+
+    factor: float = 20.0
+    """Times the median of the steps before it; 0 never tells."""
+    seconds: float = 30.0
+    """Never before it has taken so long."""
+
+    def __post_init__(self):
+        at_least(self, 0, "factor")
+        positive(self, "seconds")
+
+
+@dataclass(frozen=True)
 class WatchConfig:
     """What is looked at while a run is under way, and what is kept of it."""
 
@@ -154,6 +238,7 @@ class WatchConfig:
     """Newest checkpoints kept; the one with the best score is kept besides."""
     log_every: int = 20
     """Steps between progress lines where there is no terminal."""
+    stall: Stall = Stall()
 
     def __post_init__(self):
         at_least(self, 1, "validate_every", "keep", "log_every")
@@ -172,6 +257,8 @@ class TrainingConfig:
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     watch: WatchConfig = WatchConfig()
+    bad_numbers: Stop | RollBack = Stop()
+    """What to do after several steps without a finite loss and gradient. A single one is left out."""
     mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self):

@@ -90,6 +90,10 @@ class Decoder(nn.Module):
             self._further(x_BTD, tokens_BT, context)  # a part of the model, although no logits need them
         return self._logits(x_BTD)
 
+    def encode(self, tokens_BT: Array) -> Array:
+        """The last vectors [B, T, D], each of what stands before it and of its own token."""
+        return self._forward(tokens_BT, self._context(tokens_BT))[0]
+
     def features(
         self,
         tokens_BT: Array,

@@ -55,9 +55,11 @@ def state_shardings(boxed: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
     counters and keys, are replicated. The result has the structure of the unboxed state.
     """
 
-    def sharding(leaf: Any) -> NamedSharding:
+    def sharding(leaf: Any) -> Any:
         if not isinstance(leaf, nn.Partitioned):
             return replicated(mesh)
+        if not jax.tree.leaves(leaf):  # A part of the optimizer that has nothing to do with this parameter.
+            return leaf.value
         return NamedSharding(mesh, partition(leaf.names, leaf.value.shape, mesh.shape, rules))
 
     return jax.tree.map(sharding, boxed, is_leaf=lambda leaf: isinstance(leaf, nn.Partitioned))
@@ -99,5 +101,10 @@ def _parts(spec: PartitionSpec, mesh: Mesh) -> int:
 
 
 def place(batch: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
-    """The batch on the devices of the mesh, each with its rows."""
-    return jax.device_put(batch, batch_shardings(batch, mesh, rules))
+    """The batch on the devices of the mesh, each with its rows. Among several processes every one has the whole batch,
+    and gives its own devices their part.
+    """
+    shardings = batch_shardings(batch, mesh, rules)
+    if not mesh.is_multi_process:
+        return jax.device_put(batch, shardings)
+    return jax.tree.map(lambda x, where: jax.make_array_from_callback(x.shape, where, x.__getitem__), batch, shardings)

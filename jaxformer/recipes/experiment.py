@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import os
 import shutil
 import sys
 import time
@@ -16,6 +17,8 @@ import jaxformer
 from jaxformer.analysis.evidence import Report
 from jaxformer.analysis.fonts import ADVICE
 from jaxformer.analysis.hardware import describe, revision, summary
+from jaxformer.config.arguments import in_one_line
+from jaxformer.config.errors import UserError
 from jaxformer.config.io import to_json
 
 HOLDS, REFUTED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -95,8 +98,11 @@ def command(
     about = inspect.getdoc(inspect.getmodule(main))
     options = (tyro.conf.AvoidSubcommands,)
     try:
-        chosen, folder = tyro.cli(parse, args=arguments, prog=file.name, description=about, config=options)
-    except ValueError as error:  # A config that refuses its values.
+        chosen, folder = in_one_line(
+            lambda: tyro.cli(parse, args=arguments, prog=file.name, description=about, config=options)
+        )
+        _make(folder)
+    except UserError as error:
         print(f"{file.name}: {error}", file=sys.stderr)
         return USAGE
     kept = Kept(Path("runs", "experiments", "unfinished", f"{file.stem}-{_digest(file, chosen)}"))
@@ -108,7 +114,6 @@ def command(
         print(f"{file.name}: interrupted; the same command goes on from its {done} finished parts", file=sys.stderr)
         return INTERRUPTED
     seconds, hardware = time.perf_counter() - start, describe()
-    folder.mkdir(parents=True, exist_ok=True)
     document = {
         **report.to_json(),
         "config": to_json(chosen),
@@ -124,6 +129,16 @@ def command(
     if missing:
         print(f"no font has {missing}: {ADVICE}", file=sys.stderr)
     return HOLDS if report.holds else REFUTED
+
+
+def _make(folder: Path) -> None:
+    """Makes the folder for the results before there are any, so that none is lost for want of a place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write into {folder}: {error.strerror}; choose another --out") from None
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write into {folder}: permission denied; choose another --out")
 
 
 def _digest(file: Path, config: Any) -> str:

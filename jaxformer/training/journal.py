@@ -3,35 +3,105 @@
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from jaxformer.training.run import RunFolder
+from jaxformer.training.run import RunFolder, warn
 
 
 class Journal:
-    """`metrics.jsonl` and TensorBoard: one record a step, with its validation, every number in full precision."""
+    """`metrics.jsonl` and TensorBoard: one record a step, with its validation, every number in full precision.
+
+    Records that a full disk does not take are kept, and written when it takes them.
+    """
 
     def __init__(self, run: RunFolder, step: int = 0) -> None:
         """`step` is the last one taken: what TensorBoard has of later ones is taken again."""
-        # Imported here because it takes longer to import than all that comes before the first step of a resumed run.
-        from tensorboardX import SummaryWriter
-
-        self._lines = run.metrics_path.open("a", encoding="utf-8", buffering=1)
-        self._board = SummaryWriter(str(run.tensorboard_path), purge_step=step + 1)
+        self._path = run.metrics_path
+        # Unbuffered, so that what was not taken is known to the byte.
+        self._lines = self._path.open("ab", buffering=0)
+        self._waiting = b""
+        self._board = Board(run.tensorboard_path, purge_step=step + 1)
 
     def write(self, step: int, record: Mapping[str, Any]) -> None:
         """Append one record; numbers also go to TensorBoard under their names."""
-        self._lines.write(json.dumps({"step": step, **record}) + "\n")
-        for name, value in record.items():
-            self._board.add_scalar(name, value, step)
+        told = bool(self._waiting)
+        self._waiting += (json.dumps({"step": step, **record}) + "\n").encode()
+        try:
+            self._append()
+        except OSError as error:
+            if not told:
+                warn(f"{self._path} cannot be written: {error.strerror}; its records are kept until it can be")
+        self._board.write(step, record)
 
     def close(self) -> None:
+        try:
+            self._append()
+        except OSError as error:
+            warn(f"{self._path} lacks its last {self._waiting.count(10)} records: {error.strerror}")
         self._lines.close()
         self._board.close()
+
+    def _append(self) -> None:
+        while self._waiting:
+            self._waiting = self._waiting[self._lines.write(self._waiting) :]
+
+
+class Board:
+    """Numbers for TensorBoard.
+
+    They are written at once, not in the thread of tensorboardX's `SummaryWriter`: a full disk ends that thread, and
+    the run then waits for it forever.
+    """
+
+    def __init__(self, folder: Path, purge_step: int) -> None:
+        """What is there of `purge_step` and later ones is not shown any more."""
+        # Imported here because it takes longer to import than all that comes before the first step of a resumed run.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2
+        from tensorboardX.summary import scalar
+
+        folder.mkdir(parents=True, exist_ok=True)
+        messages: Any = event_pb2  # whose names are made at run time
+        self._folder, self._event, self._scalar = folder, messages.Event, scalar
+        self._writer: EventsWriter | None = EventsWriter(str(folder / "events"))
+        start = messages.SessionLog(status=messages.SessionLog.START)
+        self._write([self._event(step=purge_step, session_log=start)])
+
+    def write(self, step: int, record: Mapping[str, float]) -> None:
+        """Add the numbers of a step. After a failure, which is told, no more are added."""
+        self._write([self._event(step=step, summary=self._scalar(name, value)) for name, value in record.items()])
+
+    def close(self) -> None:
+        self._write([], last=True)
+
+    def _write(self, events: Iterable[Any], last: bool = False) -> None:
+        if self._writer is None:
+            return
+        try:
+            for event in events:
+                event.wall_time = time.time()
+                self._writer.write_event(event)
+            self._writer.close() if last else self._writer.flush()
+        except OSError as error:
+            warn(
+                f"{self._folder} cannot be written: {error.strerror}; TensorBoard shows no more of this part of the run"
+            )
+            self._writer = None
+
+
+class Unwritten:
+    """The journal of a process that leaves the writing to another."""
+
+    def write(self, step: int, record: Mapping[str, Any]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class Display(Protocol):

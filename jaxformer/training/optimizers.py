@@ -1,13 +1,18 @@
 """Optax transformations from their configs."""
 
+from collections.abc import Callable
 from functools import singledispatch
 from typing import Any
 
 import jax
 import optax
+import optax.contrib
 
-from jaxformer.config.training import Adam, AdamW, Cosine, Noam, OptimizationConfig, Wsd
+from jaxformer.config.training import Adam, AdamW, Cosine, Muon, Noam, OptimizationConfig, Wsd
 from jaxformer.training.balance import BIAS
+
+BOX = jax.tree_util.GetAttrKey("value")
+"""What a Flax box adds to the path of a parameter, behind its name."""
 
 
 @singledispatch
@@ -68,18 +73,62 @@ def _(config: AdamW, rate: optax.Schedule) -> optax.GradientTransformation:
     )
 
 
+@scale.register
+def _(config: Muon, rate: optax.Schedule) -> optax.GradientTransformation:
+    matrices = optax.contrib.muon(
+        rate,
+        beta=config.momentum,
+        weight_decay=config.weight_decay,
+        consistent_rms=config.size,
+        muon_weight_dimension_numbers=matrix_axes,
+    )
+    rules: dict[Any, Any] = {"matrix": matrices, "rest": scale(config.rest, rate)}
+    return optax.partition(rules, lambda params: _by_name(lambda *names: "matrix" if _axes(*names) else "rest", params))
+
+
+def matrix_axes(params: Any) -> Any:
+    """Which axes of each weight of an attention or feed-forward layer are summed over in use and which are left, None
+    for all other parameters. The axes before those count layers and experts, each with a matrix of its own.
+
+    The heads of a projection are one matrix together. Factors of low rank are no weights of their layer. The parameters
+    may lie in Flax's boxes.
+    """
+    return _by_name(_axes, params)
+
+
+def _axes(*names: str) -> optax.contrib.MuonDimensionNumbers | None:
+    match names[-2:]:
+        case (("attention" | "cross"), ("query" | "key" | "value" | "gate" | "query_up")):
+            return optax.contrib.MuonDimensionNumbers((-3,), (-2, -1))
+        case (("attention" | "cross"), "output"):
+            return optax.contrib.MuonDimensionNumbers((-3, -2), (-1,))
+        case (("attention" | "cross"), ("query_down" | "latent" | "shared_key")):
+            return optax.contrib.MuonDimensionNumbers((-2,), (-1,))
+        case (("feed_forward" | "shared"), name) if name.removeprefix("expert_") in ("up", "gate", "down", "router"):
+            return optax.contrib.MuonDimensionNumbers((-2,), (-1,))
+    return None
+
+
 def decayed_leaves(params: Any) -> Any:
     """True for each weight matrix; False for biases, scales and tables of embeddings, which decay would only shrink.
 
     The parameters may lie in Flax's boxes.
     """
 
-    def is_matrix(path: Any, leaf: Any) -> bool:
-        # A box adds an entry of its own after the parameter's name.
-        name = next(entry.key for entry in reversed(path) if isinstance(entry, jax.tree_util.DictKey))
-        return not (name.endswith("bias") or name in ("scale", "table", "position", BIAS))
+    def is_matrix(*names: str) -> bool:
+        return not (names[-1].endswith("bias") or names[-1] in ("scale", "table", "position", BIAS))
 
-    return jax.tree_util.tree_map_with_path(is_matrix, params)
+    return _by_name(is_matrix, params)
+
+
+def _by_name(function: Callable[..., Any], params: Any) -> Any:
+    """What a function says of the names that lead to each parameter, in place of the parameter."""
+
+    def said(path: Any, leaf: Any) -> Any:
+        entries = (entry for entry in path if entry != BOX)
+        return function(*(getattr(entry, "key", None) or entry.name for entry in entries))
+
+    return jax.tree_util.tree_map_with_path(said, params)
 
 
 def optimizer(config: OptimizationConfig, steps: int, width: int) -> optax.GradientTransformation:

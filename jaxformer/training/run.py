@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -156,6 +157,11 @@ class RunFolder:
         return self.path / "samples"
 
     @property
+    def stalls_path(self) -> Path:
+        """Where each thread was when a step took too long."""
+        return self.path / "stalls.txt"
+
+    @property
     def _tokenizer_folder(self) -> Path:
         """Where a tokenizer of several files is, as those of pretrained models are."""
         return self.path / "tokenizer"
@@ -215,3 +221,9 @@ def write_whole(path: Path, text: str) -> None:
         os.fsync(file.fileno())
     os.chmod(temporary, 0o644)
     os.replace(temporary, path)
+
+
+def warn(text: str) -> None:
+    """A line on standard error, where that is still read, of what is wrong but stops nothing."""
+    with contextlib.suppress(BrokenPipeError):
+        print(f"{'warning':<10} {text}", file=sys.stderr, flush=True)

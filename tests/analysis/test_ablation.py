@@ -62,6 +62,7 @@ def test_the_mean_of_one_token_is_the_token(params):
     assert_close(*both(params), 1e-6)
 
 
+@pytest.mark.slow
 def test_outputs_times_their_projection_is_what_attention_adds(params):
     """The first layer's, whose output is the stream's first change where the feed-forward layer adds nothing."""
     silent = jax.tree.map(np.copy, params)
@@ -74,7 +75,9 @@ def test_outputs_times_their_projection_is_what_attention_adds(params):
     assert_close(states[1] - states[0], np.einsum("btnh,nhd->btd", found[0], wo_NHD), 1e-5)
 
 
-@pytest.mark.parametrize("config", [PRE_NORM, POST_NORM], ids=["pre-norm", "post-norm"])
+@pytest.mark.parametrize(
+    "config", [PRE_NORM, pytest.param(POST_NORM, marks=pytest.mark.slow)], ids=["pre-norm", "post-norm"]
+)
 def test_a_decoder_without_cross_attention_does_not_know_its_source(config):
     subject, (source_BS, target_BT) = case(config), pairs()
     shape = (config.decoder_layers, config.heads)
@@ -91,6 +94,7 @@ def test_a_decoder_without_cross_attention_does_not_know_its_source(config):
     assert not np.allclose(logits(one, source_BS), logits(one, other_BS))
 
 
+@pytest.mark.slow
 def test_a_loss_without_each_head_of_each_kind():
     subject, batch = case(PRE_NORM), pairs()
     objective = translation(subject.model)
@@ -107,6 +111,7 @@ def test_a_loss_without_each_head_of_each_kind():
     assert np.unique(np.concatenate([each.ravel() for each in found.values()])).size == 22
 
 
+@pytest.mark.slow
 def test_padding_does_not_count_in_a_mean():
     subject = case(PRE_NORM)
     source_BS, target_BT = tokens(1, 1, 5), tokens(2, 1, 3)
@@ -115,6 +120,7 @@ def test_padding_does_not_count_in_a_mean():
     assert_close(means(subject.params, *longer), means(subject.params, source_BS, target_BT), 1e-5)
 
 
+@pytest.mark.slow
 def test_several_seeds_are_mapped_over(params):
     measure = lambda params: jnp.mean(DECODER.apply(params, TOKENS) ** 2)  # noqa: E731
     seeds = [params, jax.tree.map(lambda leaf: leaf[..., ::-1], params)]

@@ -132,7 +132,7 @@ def test_grouped_heads_sinks_window_bias_and_cap_in_float64():
     assert_close(found[0, 0], expected, 1e-5)
 
 
-@pytest.mark.parametrize("model", [TRANSFORMER, RNN], ids=["transformer", "rnn"])
+@pytest.mark.parametrize("model", [pytest.param(TRANSFORMER, marks=pytest.mark.slow), RNN], ids=["transformer", "rnn"])
 def test_what_each_layer_makes_of_its_weights_is_what_all_of_them_give(model):
     params, tokens = random_parameters(model), (np.array([SOURCE]), np.array([TARGET]))
     maps, entropies = jax.jit(
@@ -144,6 +144,7 @@ def test_what_each_layer_makes_of_its_weights_is_what_all_of_them_give(model):
     assert_close(entropies, jax.tree.map(entropy, maps), 1e-6)
 
 
+@pytest.mark.slow
 def test_maps_of_a_classifier_are_those_of_its_encoder():
     config = EncoderConfig(
         14, (Group((Block(MultiHead(2, 2, 5), FeedForward(3)),), 3),), NoPosition(), masked_head=False
@@ -156,6 +157,7 @@ def test_maps_of_a_classifier_are_those_of_its_encoder():
     assert expected["encoder"].shape == (3, 1, 2, S, S)
 
 
+@pytest.mark.slow
 def test_several_seeds_are_mapped_over():
     seeds = [random_parameters(TRANSFORMER, seed=seed) for seed in range(2)]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *seeds)

@@ -90,3 +90,8 @@ def test_figures_are_plain_data_of_five_digits():
         "count": 3,
         "tuple": [0.1, 1e-9],
     }
+
+
+def test_a_report_is_the_same_when_it_was_written_and_read():
+    report = Report("a claim", [Finding("within", [1.0, 2.0], 0.5, 3.0), Finding("below", [1.0, 2.0], high=3.0)], {})
+    assert Report.from_json(json.loads(json.dumps(report.to_json()))) == report

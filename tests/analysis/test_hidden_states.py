@@ -40,6 +40,7 @@ def test_the_first_layers_are_a_shorter_model(params):
     np.testing.assert_allclose(states[0], params["params"]["embedding"]["table"][TOKENS] * np.sqrt(128), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [PRE_NORM, POST_NORM], ids=["pre-norm", "post-norm"])
 def test_the_last_stream_is_what_the_model_predicts_from(config):
     subject = case(config)
@@ -56,7 +57,9 @@ def test_the_last_stream_is_what_the_model_predicts_from(config):
         assert_close(states["encoder"][-1], subject.compiled("encode")(subject.params, pairs().source_BS), 1e-5)
 
 
-@pytest.mark.parametrize("config", [RNN, RNN_ATTENTION], ids=["rnn", "rnn with attention"])
+@pytest.mark.parametrize(
+    "config", [RNN, pytest.param(RNN_ATTENTION, marks=pytest.mark.slow)], ids=["rnn", "rnn with attention"]
+)
 def test_a_recurrent_network_has_the_outputs_of_each_layer(config):
     subject, (source_BS, target_BT) = case(config), pairs()
     states = jax.jit(partial(hidden_states, subject.model))(subject.params, source_BS, target_BT)

@@ -1,5 +1,9 @@
 """An experiment's picture shows the figures it is given, names them in place, and never draws empty boxes."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -82,9 +86,53 @@ def test_every_value_is_a_dot_over_its_column_and_what_is_too_small_stands_on_th
     np.testing.assert_allclose(drawn, expected)
 
 
+def test_a_row_is_a_mark_on_its_interval_from_the_top_down():
+    _, (axes,) = panels.row(["heading"])
+    values = interval([[0.5, -1.0, 3.0], [0.7, -2.0, 3.0]])
+    panels.rows(axes, ["first", "second", "third"], values)
+    (marks,), (bars,) = axes.get_lines(), axes.collections
+    np.testing.assert_allclose(marks.get_xydata(), np.stack([values.mean, [0, 1, 2]], axis=1))
+    np.testing.assert_allclose([bar[:, 0] for bar in bars.get_segments()], np.stack([values.low, values.high], axis=1))
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["first", "second", "third"]
+    assert axes.yaxis_inverted()
+
+
+def test_points_have_their_interval_and_the_legend_has_their_names():
+    _, (axes,) = panels.row(["heading"])
+    for style, (name, band) in enumerate(BANDS.items()):
+        panels.points(axes, X, name, band, style)
+    for (name, band), drawn, text in zip(BANDS.items(), axes.containers, axes.get_legend().get_texts(), strict=True):
+        marks, _, (bars,) = drawn.lines
+        np.testing.assert_allclose(marks.get_xydata(), np.stack([X, band.mean], axis=1))
+        np.testing.assert_allclose([bar[:, 1] for bar in bars.get_segments()], np.stack([band.low, band.high], axis=1))
+        assert text.get_text() == name
+
+
+def test_a_logarithmic_axis_has_the_numbers_that_it_is_given():
+    _, (axes,) = panels.row(["heading"])
+    axes.plot([13.8, 301.0], [0.0, 1.0])
+    panels.logarithmic(axes, [13.824, 55.3, 301.0])
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["13.8", "55.3", "301"]
+    assert len(axes.get_xticks(minor=True)) == 0
+
+
 def test_a_character_without_a_font_becomes_its_code_point(no_fonts, tmp_path):
     figure, (axes,) = panels.row(["heading"])
     panels.curves(axes, X, BANDS, (0.0, 1.1))
     assert panels.save(figure, tmp_path / "picture.png", "a note") == "也好"
     assert [text.get_text() for text in axes.texts] == ["best", "U+4E5F U+597D"]
     assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+def test_a_picture_needs_no_display(tmp_path):
+    """Whatever window system the environment asks for."""
+    hidden = {"DISPLAY", "WAYLAND_DISPLAY"}
+    environment = {name: value for name, value in os.environ.items() if name not in hidden} | {"MPLBACKEND": "TkAgg"}
+    code = (
+        "import sys; from pathlib import Path; from jaxformer.analysis import panels\n"
+        "figure, (axes,) = panels.row(['heading']); axes.plot([1, 2])\n"
+        "panels.save(figure, Path(sys.argv[1]), 'note')"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "picture.png"], env=environment, check=True)
+    assert (tmp_path / "picture.png").stat().st_size > 5_000

@@ -72,7 +72,7 @@ def test_accuracy_counts_what_counts():
     assert np.isnan(accuracy(probe, x, np.full(4, -1)))
 
 
-@pytest.mark.parametrize("fit", [ridge, logistic])
+@pytest.mark.parametrize("fit", [pytest.param(ridge, marks=pytest.mark.slow), logistic])
 def test_every_layer_and_seed_has_its_own_probe(fit):
     L, B, T, seeds = 3, 5, 13, 2
     states, held_out = normal(1, seeds, L, B, T, D), normal(2, seeds, L, B, T, D)

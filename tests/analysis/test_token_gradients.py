@@ -68,6 +68,7 @@ def test_it_is_the_gradient_of_the_table(name):
     assert_close(norms, tuple(np.linalg.norm(g, axis=-1) for g in expected), 1e-4)
 
 
+@pytest.mark.slow
 def test_finite_differences_agree():
     model, params, inputs = alone(GEMMA)
     measure = lambda params: model.apply(params, *inputs)[:, -1, 5]  # noqa: E731

@@ -200,6 +200,15 @@ def test_a_checkpoint_of_another_model(copy, trained, capsys):
         assert " has shape " in line and line.endswith("; use the configuration it was trained with")
 
 
+def test_a_checkpoint_of_another_model_with_weights_of_the_same_shapes(copy, trained, capsys):
+    reconfigured(copy, lambda config: config["model"]["position"].update(base=500.0))
+    for arguments in (training(trained.data, copy, "model.position.base=500"), ["evaluate", str(copy)]):
+        assert refused(capsys, copy, *arguments) == (
+            f"the checkpoints of {copy} are of another model: model.position.base: 10000.0 → 500.0; bring back the "
+            "configuration they were trained with"
+        )
+
+
 def test_a_checkpoint_without_the_average_that_is_asked_for(copy, trained, capsys):
     reconfigured(copy, lambda config: config["optimization"].update(average={"type": "NoAverage"}))
     for arguments in (training(trained.data, copy, "optimization.average=NoAverage"), ["translate", str(copy), "one"]):

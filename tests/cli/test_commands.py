@@ -10,6 +10,7 @@ import pytest
 from jaxformer import cli
 from jaxformer.cli.keeping import CACHE, CACHE_SIZE, KEEP_MEMORY, TUNABLES, keep_compiled
 from jaxformer.config.presets import PRESETS
+from jaxformer.recipes.reproduce import Interrupted
 from jaxformer.training.job import JOBS
 from tests.cli.toy import ROOT, refusal
 
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.smoke
 
 COMMANDS = [f"train {job}" for job in JOBS.values()]
 COMMANDS += ["evaluate", "translate", "inspect", "generate", "chat", "classify", "fill", "embed", "export", "bench"]
+COMMANDS += ["reproduce"]
 
 
 def answered(words, code="from jaxformer.cli import main; main()"):
@@ -84,7 +86,8 @@ def test_version(capsys, monkeypatch):
         (["inspect", "transformer-tyni"], "no model is named 'transformer-tyni'; did you mean transformer-tiny"),
         (["inspect", "gru-tiny", "--length", "0"], "Error parsing Inspect: length must be at least 1, got length=0; "),
         (["bench"], "bench needs the name of a benchmark, got nothing; there are "),
-        (["bench", "speed"], "bench needs the name of a benchmark, got speed; there are "),
+        (["bench", "speed"], "no benchmark 'speed'; there are "),
+        (["reproduce", "ordr"], "no experiment 'ordr'; did you mean order?"),
         (["train", "translate", "extra"], "Unrecognized options: extra; jaxformer train translate --help lists"),
         (["train", "translate", "--until=0"], "Error parsing Train: until must be at least 1, got until=0; "),
         (["train", "translate", "--until", "x"], "Error parsing --until: "),
@@ -163,17 +166,56 @@ def test_compiled_programs_are_kept_in_the_users_cache_unless_told_otherwise(mon
     assert os.environ[CACHE] == ""
 
 
-def test_a_benchmark_is_run_with_its_options(tmp_path, monkeypatch, capsys):
-    folder = tmp_path / "benchmarks"
-    folder.mkdir()
-    (folder / "some_question.py").write_text('import sys\nif __name__ == "__main__":\n    print(sys.argv[1:])\n')
-    (folder / "helper.py").write_text("")
-    (tmp_path / "jaxformer" / "cli").mkdir(parents=True)
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "jaxformer" / "cli" / "__init__.py"))
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository with a program and a helper in each of its folders."""
+    for folder in ("benchmarks", "experiments"):
+        (tmp_path / folder).mkdir()
+        program = 'import sys\nif __name__ == "__main__":\n    print(sys.argv[1:])\n'
+        (tmp_path / folder / "some_question.py").write_text(program)
+        (tmp_path / folder / "helper.py").write_text("")
+    monkeypatch.setattr("jaxformer.cli.repository.ROOT", tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setattr(sys, "argv", [])
     for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
         monkeypatch.delitem(sys.modules, name)
+    return tmp_path
+
+
+def test_a_benchmark_is_run_with_its_options(repository, capsys):
     assert cli.run(["bench", "some-question", "--quick", "3"]) == 0
     assert capsys.readouterr().out == "['--quick', '3']\n"
-    assert refusal(capsys, "bench", "helper").endswith(" the name of a benchmark, got helper; there are some-question")
+    assert refusal(capsys, "bench", "helper") == "no benchmark 'helper'; there are some-question"
+    assert refusal(capsys, "bench", "some_qestion") == "no benchmark 'some_qestion'; did you mean some-question?"
+
+
+@pytest.mark.parametrize("fine, code", [(True, 0), (False, 1)])
+@pytest.mark.parametrize("names", [[], ["some-question"]])
+def test_experiments_are_reproduced_all_or_those_named(repository, monkeypatch, names, fine, code):
+    asked = []
+
+    def toy(files, *, quick):
+        asked.append((files, quick))
+        return fine
+
+    monkeypatch.setattr("jaxformer.recipes.reproduce.reproduce", toy)
+    assert cli.run(["reproduce", *names, "--quick"]) == code
+    assert asked == [({"some-question": repository / "experiments" / "some_question.py"}, True)]
+
+
+def test_who_interrupts_experiments_is_told_how_they_go_on(repository, monkeypatch, capsys):
+    def toy(files, *, quick):
+        raise Interrupted(["some-question", "other"])
+
+    monkeypatch.setattr("jaxformer.recipes.reproduce.reproduce", toy)
+    assert cli.run(["reproduce", "--quick"]) == 130
+    assert capsys.readouterr().err == (
+        "jaxformer: interrupted; this goes on from what is finished: jaxformer reproduce some-question other --quick\n"
+    )
+
+
+def test_an_experiment_that_is_not_there_is_told_with_the_nearest(repository, capsys):
+    assert refusal(capsys, "reproduce", "some-qestion") == "no experiment 'some-qestion'; did you mean some-question?"
+    assert refusal(capsys, "reproduce", "helper") == "no experiment 'helper'; there are some-question"
+    (repository / "experiments" / "some_question.py").unlink()
+    assert refusal(capsys, "reproduce").startswith(f"no experiments in {repository / 'experiments'}; they come with")

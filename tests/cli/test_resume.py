@@ -96,7 +96,7 @@ def test_with_default_settings_and_an_optimizing_compiler_20_steps_are_10_and_10
     """Loss for loss to the last bit: optimized programs, of all four shapes of batch, sum in an order of their own."""
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for out, more in ((whole, "--until=20"), (halves, "--until=10"), (halves, "--until=20")):
-        result = process(*DEFAULTS.split(), f"--out={out}", more, flags="")
+        result = process(*DEFAULTS.split(), f"--out={out}", more, flags="", cache="")
         assert result.returncode == 0, result.stderr
     assert ", resumed at step 10\n" in result.stdout
     assert len({row["tokens"] for row in read_metrics(whole / "metrics.jsonl")}) > 1

@@ -26,7 +26,7 @@ from tests.cli.toy import EPOCH, STEPS, contents, process, read_metrics, refusal
 from tests.training.test_journal import scalars
 
 VALIDATED = [15, 30, 45, 60]
-MEASURED = {"step", "loss", "nll", "accuracy", "gradient_norm", "tokens"}
+MEASURED = {"step", "loss", "nll", "accuracy", "gradient_norm", "tokens", "skipped"}
 HELD_OUT = {"valid_loss", "valid_accuracy", "valid_bleu"}
 
 

@@ -81,16 +81,19 @@ main()
 """The command line, in a process that sends itself a signal once so many steps are done and a file is there."""
 
 
-HASTY = "--xla_backend_optimization_level=0"
-"""Tells the compiler not to try hard, which saves most of the time."""
+HASTY = os.environ.get("XLA_FLAGS", "")
+"""Tells the compiler of a process what that of the tests is told: not to try hard, which saves most of the time."""
+
+SHARED = os.environ.get(CACHE, "")
+"""Where the tests keep what they have compiled: most processes train the same toy model."""
 
 
 def process(
-    *arguments: str, code: str = START, devices: int = 1, flags: str = HASTY, **options
+    *arguments: str, code: str = START, devices: int = 1, flags: str = HASTY, cache: str = SHARED, **options
 ) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own, with these flags for the compiler."""
+    """A command in a process of its own, with these flags for the compiler, and a cache or none."""
     flags = f"{flags} --xla_force_host_platform_device_count={devices}"
-    kept = {TUNABLES: ":".join(KEEP_MEMORY), CACHE: ""}
+    kept = {TUNABLES: ":".join(KEEP_MEMORY), CACHE: cache}
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **kept}
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, **options)

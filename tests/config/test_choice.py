@@ -39,7 +39,7 @@ from jaxformer.config.model import (
     TransformerConfig,
 )
 from jaxformer.config.presets import PRESETS, preset
-from jaxformer.config.training import Adam, AdamW, Cosine, Ema, Noam, NoAverage, OptimizationConfig, Schedule, Wsd
+from jaxformer.config.training import Adam, AdamW, Cosine, Ema, Muon, Noam, NoAverage, OptimizationConfig, Schedule, Wsd
 from jaxformer.config.translate import TranslateConfig
 
 pytestmark = pytest.mark.smoke
@@ -54,6 +54,7 @@ names = st.text(st.characters(codec="utf-8"))
 schedules = st.builds(Noam, counts, positives) | st.builds(Cosine, positives, counts, parts)
 schedules |= st.builds(Wsd, positives, counts, parts)
 optimizers = st.builds(Adam, rates, rates, positives) | st.builds(AdamW, rates, rates, positives, positives)
+optimizers |= st.builds(Muon, rates, positives, positives)
 averages = st.builds(NoAverage) | st.builds(Ema, st.floats(0, 1, exclude_min=True, exclude_max=True))
 positions = st.builds(Sinusoidal, positives) | st.builds(Learned, counts) | st.builds(NoPosition)
 layers = st.builds(Layers, st.booleans(), st.booleans())

@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from jaxformer.config.positions import Alibi
 from tests.laws.cases import (
+    NO_POSITION,
     PRE_NORM,
     RNN_ATTENTION,
     SOURCE_LENGTHS,
@@ -47,6 +49,12 @@ def test_cached_is_full(model, widths):
     source_BS, target_BT = inputs()
     full = case(model).logits(source_BS, target_BT)
     assert_close(in_pieces(model, widths, source_BS, target_BT), full, tolerance=3e-6)
+
+
+def test_cached_is_full_where_scores_fall_with_distance():
+    config, (source_BS, target_BT) = replace(NO_POSITION.written_out(), relative=Alibi()), inputs()
+    full = case(config).logits(source_BS, target_BT)
+    assert_close(in_pieces(config, [3, 5, 5], source_BS, target_BT), full, tolerance=3e-6)
 
 
 @pytest.mark.parametrize("config", [PRE_NORM, RNN_ATTENTION], ids=["pre-norm", "rnn with attention"])

@@ -36,7 +36,12 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+SLOW = ("gemma3", "t5")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MODELS]
+)
 def test_layers_leave_nothing_unless_asked(name):
     model, inputs = MODELS[name]
     plain = program(model, *inputs)

@@ -1,6 +1,7 @@
 """How parameters begin: of the size that keeps signals the same size, each with as many axis names as it has axes."""
 
 from dataclasses import replace
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -38,7 +39,7 @@ def test_queries_make_up_for_scores_that_are_multiplied_by_more():
         module = Attention(replace(plain, scale=scale), D)
         x_BTD = np.ones((1, 3, D), np.float32)
         own = lambda module, x_BTD: module(x_BTD, module.rows(x_BTD))  # noqa: E731
-        drawn = nn.meta.unbox(module.init(jax.random.key(0), x_BTD, method=own))["params"]
+        drawn = nn.meta.unbox(jax.jit(partial(module.init, method=own))(jax.random.key(0), x_BTD))["params"]
         assert_uniform(drawn["query"], glorot(D, D) * (D // N) ** -0.5 / scale)
         assert_uniform(drawn["key"], glorot(D, D))
 

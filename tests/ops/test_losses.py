@@ -42,8 +42,8 @@ def test_the_z_loss_is_the_squared_log_of_the_total():
     assert_close(costs(z_weight=Z_WEIGHT).loss - costs().loss, Z_WEIGHT * log_total_T**2, 1e-5)
     np.testing.assert_array_equal(costs(z_weight=Z_WEIGHT).nll, costs().nll)
     assert_close(
-        jax.grad(lambda x: cross_entropy(x, labels(), z_weight=1.0).loss.sum())(logits_TV)
-        - jax.grad(lambda x: cross_entropy(x, labels()).loss.sum())(logits_TV),
+        jax.jit(jax.grad(lambda x: cross_entropy(x, labels(), z_weight=1.0).loss.sum()))(logits_TV)
+        - jax.jit(jax.grad(lambda x: cross_entropy(x, labels()).loss.sum()))(logits_TV),
         2 * log_total_T[:, None] * np.exp(np.float64(logits_TV) - log_total_T[:, None]),
         1e-5,
     )
@@ -106,9 +106,9 @@ def test_a_bias_is_one_more_column_of_the_weights():
         x_TE = jnp.concatenate([x_TD, jnp.ones((T, 1))], axis=1)
         return plain(x_TE, jnp.concatenate([w_VD, bias_V[:, None]], axis=1), labels(), counted_T).loss
 
-    every = [jax.value_and_grad(loss, argnums=(0, 1, 2))(x_TD, w_VD, bias_V) for loss in (biased, joined)]
+    every = [jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(x_TD, w_VD, bias_V) for loss in (biased, joined)]
     assert_all_close(*every, 3e-6)
-    assert_close(biased(x_TD, w_VD, bias_V), every[1][0], 1e-6)
+    assert_close(jax.jit(biased)(x_TD, w_VD, bias_V), every[1][0], 1e-6)
 
 
 def test_without_gradient_the_values_are_the_same():
@@ -143,7 +143,8 @@ def test_half_precision_keeps_logits_and_sums_in_float32():
 
 def test_only_the_loss_has_a_gradient():
     x_TD, w_VD, counted_T = normal(3, T, D), normal(4, V, D), np.ones(T, bool)
-    jacobian = jax.jacrev(lambda *leaves: chunked(11)(*leaves, labels(), counted_T), argnums=(0, 1))(x_TD, w_VD)
+    costs = lambda *leaves: chunked(11)(*leaves, labels(), counted_T)  # noqa: E731
+    jacobian = jax.jit(jax.jacrev(costs, argnums=(0, 1)))(x_TD, w_VD)
     assert all(np.any(gradient) for gradient in jacobian.loss)
     assert not any(np.any(gradient) for gradient in (*jacobian.nll, *jacobian.correct))
 
@@ -170,8 +171,9 @@ def test_log_probabilities_in_chunks_are_those_of_all_logits_at_once(chunk, soft
     def in_chunks(x_TD, w_VD):
         return log_probabilities(x_TD, w_VD, labels(), softcap, chunk)
 
-    actual, expected = (
-        (f(x_TD, w_VD), *jax.grad(lambda *leaves, f=f: (f(*leaves) * weight_T).sum(), (0, 1))(x_TD, w_VD))
-        for f in (in_chunks, whole)
-    )
+    def values_and_gradients(log_p):
+        values_T, pull = jax.vjp(log_p, x_TD, w_VD)
+        return values_T, *pull(weight_T)
+
+    actual, expected = (jax.jit(partial(values_and_gradients, log_p))() for log_p in (in_chunks, whole))
     assert_all_close(actual, expected, 1e-5)

@@ -88,7 +88,7 @@ def test_routes_and_their_gradients_are_those_of_transformers(torch, family):
         experts_TK, weights_TK = route(x_TD @ w_ED.T, router, K, bias_E)
         return (weights_TK * jnp.cos(weights_TK)).sum(), (experts_TK, weights_TK)
 
-    (_, (experts_TK, weights_TK)), gradient_ED = jax.value_and_grad(loss, has_aux=True)(w_ED)
+    (_, (experts_TK, weights_TK)), gradient_ED = jax.jit(jax.value_and_grad(loss, has_aux=True))(w_ED)
     # Theirs are in no particular order.
     order_TK, their_order_TK = np.argsort(experts_TK), np.argsort(their_experts_TK.numpy())
     at = partial(np.take_along_axis, axis=-1)
@@ -230,7 +230,7 @@ def test_no_token_sees_another():
     def few(x_TD):
         return experts_ffn(x_TD, *experts, assignments()[:some], weights_TK[:some], silu)
 
-    influence_TT = np.abs(jax.jacrev(few)(x_TD[:some])).max((1, 3))
+    influence_TT = np.abs(jax.jit(jax.jacrev(few))(x_TD[:some])).max((1, 3))
     np.testing.assert_array_equal(influence_TT > 0, np.eye(some, dtype=bool))
 
 
@@ -281,7 +281,7 @@ def test_padding_changes_no_loss_and_no_load():
         balance = load_balance_loss(affinities(logits_TE, SoftmaxRouter()), experts_TK, COUNTED)
         return balance + router_z_loss(logits_TE, COUNTED), load(experts_TK, E, COUNTED)
 
-    clean, spoiled = (jax.value_and_grad(costs, has_aux=True)(logits) for logits in (logits_TE, spoiled_TE))
+    clean, spoiled = map(jax.jit(jax.value_and_grad(costs, has_aux=True)), (logits_TE, spoiled_TE))
     jax.tree.map(np.testing.assert_array_equal, spoiled, clean)
     assert clean[0][1].sum() == K * COUNTED.sum()
 

@@ -11,7 +11,7 @@ import pytest
 
 from jaxformer.config.errors import UserError
 from jaxformer.config.model import Bahdanau, RnnConfig, TransformerConfig
-from jaxformer.config.training import Adam, Ema, MeshConfig, OptimizationConfig
+from jaxformer.config.training import Adam, Ema, MeshConfig, Muon, OptimizationConfig
 from jaxformer.config.translate import TranslateConfig
 from jaxformer.data.batches import PairBatch
 from jaxformer.data.corpora import Pair, ParallelCorpus, Split
@@ -175,10 +175,22 @@ def test_no_activation_travels_between_devices_that_share_the_batch(name, mesh_n
 
 def shard_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     def last(path: Any) -> str:
-        return "/".join(key.key for key in path[-5:])
+        return "/".join(key.key for key in path[-5:] if isinstance(key, jax.tree_util.DictKey))
 
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {last(path): leaf.addressable_shards[0].data.shape for path, leaf in leaves}
+
+
+def test_an_optimizer_of_several_parts_lies_as_the_parameters_of_each_do():
+    """Muon keeps one average of each matrix, Adam two of the rest; neither keeps what is the other's."""
+    make_state = maker("transformer", OptimizationConfig(Muon()))
+    shardings = state_shardings(jax.eval_shape(make_state), mesh_of("all"))
+    state = jax.jit(lambda: nn.unbox(make_state()), out_shardings=shardings)()
+    parameters, kept = shard_shapes(state.params), shard_shapes(state.optimizer)
+    assert {name: shape for name, shape in kept.items() if name in parameters} == parameters
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state.optimizer)]
+    averages = sum(".mu" in path for path in paths)
+    assert averages == len(jax.tree.leaves(state.params))
 
 
 def test_parameters_and_all_that_follows_them_lie_in_parts():

@@ -113,14 +113,39 @@ def test_characters_without_a_font_are_told(toy, capsys):
     assert "no font has 囍: install" in capsys.readouterr().err
 
 
-def test_bad_input_is_told_and_writes_nothing(toy, tmp_path, capsys):
-    assert toy("--seeds", "1", "2") == USAGE
-    assert capsys.readouterr().err == "toy.py: seeds must be at least 5, all different, for a verdict, got [1, 2]\n"
-    with pytest.raises(SystemExit) as stop:
-        toy("--ofset", "1")
-    assert stop.value.code == USAGE
-    assert "--ofset" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--seeds", "1", "2"], "seeds must be at least 5, all different, for a verdict, got [1, 2]"),
+        (["--ofset", "1"], "Unrecognized options: --ofset, 1 (perhaps --offset)"),
+        (["--offset", "far"], "Error parsing --offset: could not convert string to float: 'far'"),
+        (["more"], "Unrecognized options: more"),
+        (["--out", "file"], "cannot write into file: File exists; choose another --out"),
+        (["--out", "file/results"], "cannot write into file/results: Not a directory; choose another --out"),
+    ],
+)
+def test_bad_input_is_told_in_a_line_and_computes_nothing(toy, tmp_path, capsys, arguments, message):
+    (tmp_path / "here" / "file").touch()
+    assert toy(*arguments) == USAGE
+    assert capsys.readouterr() == ("", f"toy.py: {message}\n")
     assert written(tmp_path) == []
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_anything_is_computed(toy, monkeypatch, capsys):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert toy("--out", "there") == USAGE
+    out, err = capsys.readouterr()
+    assert out == "" and err == "toy.py: cannot write into there: permission denied; choose another --out\n"
+
+
+def test_a_part_that_was_half_written_is_computed_again(toy, tmp_path, capsys):
+    toy("--interrupted")
+    (part,) = (tmp_path / "here").rglob("*.npz")
+    part.rename(part.with_suffix(".part.npz"))
+    (tmp_path / "here" / "go on").touch()
+    assert toy("--interrupted") == HOLDS
+    assert capsys.readouterr().out.count("computed") == 2
+    assert list((tmp_path / "here").rglob("*.npz")) == []
 
 
 def test_help_tells_what_is_asked_and_what_can_be_changed(toy, capsys):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from orbax.checkpoint import v1 as ocp
 
 from jaxformer.analysis.memory import readable
 from jaxformer.cli import run as command
@@ -52,10 +53,8 @@ def test_a_checkpoint_holds_the_updates_alone(taught, llama):
     assert "adapter    rank 3, 2,160 weights are trained" in taught.printed
     with Checkpoints(run.checkpoints_path) as checkpoints:
         (step, *_) = checkpoints.steps
-        saved = checkpoints._manager.item_metadata(step)["model"]
-    names = {
-        jax.tree_util.keystr(path[-1:], simple=True) for path, _ in jax.tree_util.tree_leaves_with_path(saved.tree)
-    }
+    saved = ocp.checkpointables_metadata(run.checkpoints_path.resolve() / str(step)).metadata["model"]
+    names = {jax.tree_util.keystr(path[-1:], simple=True) for path, _ in jax.tree_util.tree_leaves_with_path(saved)}
     assert names == {"a", "b"}
 
 

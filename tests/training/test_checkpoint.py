@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -78,7 +79,7 @@ def test_the_state_lies_where_it_is_asked_to_lie(tmp_path):
         restored, _ = checkpoints.restore(wanted, 13)
         chex.assert_trees_all_equal(plain(restored), plain(state))
         assert restored.params["params"]["a"].sharding == split
-        params = checkpoints.restore_params(abstract(state.params), averaged=True, step=13)
+        params = checkpoints.restore_params(abstract(state.params), averaged=True, step=13).params
         assert all(len(leaf.sharding.device_set) == 1 for leaf in jax.tree.leaves(params))
 
 
@@ -134,19 +135,21 @@ def test_a_step_is_saved_once(tmp_path):
 def test_what_a_killed_process_left_is_no_checkpoint(tmp_path):
     state = random_state(1, NoAverage())
     saved(tmp_path, at(state, 3)).close()
-    (tmp_path / "5.orbax-checkpoint-tmp-1" / "model").mkdir(parents=True)
+    for name in ("5.orbax-checkpoint-tmp-1", "7.unfinished", "2.removed"):
+        (tmp_path / name / "model").mkdir(parents=True)
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.steps == [3]
         checkpoints.save(at(state, 5), PROGRESS)
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.steps == [3, 5]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "5"]
 
 
 @pytest.mark.parametrize("average", [NoAverage(), Ema()], ids=["no average", "average"])
 def test_the_average_is_evaluated_where_there_is_one(tmp_path, average):
     state, averaged = random_state(1, average), isinstance(average, Ema)
     with saved(tmp_path, state) as checkpoints:
-        params = checkpoints.restore_params(abstract(state.params), averaged, 13)
+        params = checkpoints.restore_params(abstract(state.params), averaged, 13).params
     chex.assert_trees_all_equal(params, state.average if averaged else state.params)
 
 
@@ -154,7 +157,8 @@ def test_the_average_is_evaluated_where_there_is_one(tmp_path, average):
 def test_the_last_checkpoints_are_averaged(tmp_path, average):
     states, averaged = [at(random_state(seed, average), seed) for seed in (1, 2, 3)], isinstance(average, Ema)
     with saved(tmp_path, *states) as checkpoints:
-        mean = checkpoints.mean_params(abstract(states[0].params), averaged, 2)
+        mean, step, _ = checkpoints.mean_params(abstract(states[0].params), averaged, 2)
+        assert step == 3
         with pytest.raises(UserError, match=r"cannot average 4 checkpoints, .* holds 3; train with watch\.keep=4"):
             checkpoints.mean_params(abstract(states[0].params), averaged, 4)
     kept = [state.average if averaged else state.params for state in states[1:]]
@@ -169,7 +173,7 @@ def test_a_best_checkpoint_is_averaged_only_where_it_is_among_the_newest(tmp_pat
     progress = replace(PROGRESS, best_step=best)
     with saved(tmp_path, *states.values(), progress=progress, keep=2) as checkpoints:
         assert checkpoints.steps == sorted({best, 4, 5})
-        averaged = checkpoints.mean_params(abstract(states[1].params), False, 2)
+        averaged, *_ = checkpoints.mean_params(abstract(states[1].params), False, 2)
         with pytest.raises(UserError, match=r"cannot average 3 checkpoints, .* holds 2; train with watch\.keep=3"):
             checkpoints.mean_params(abstract(states[1].params), False, 3)
     a, b = (np.asarray(states[step].params["params"]["a"], np.float64) for step in (4, 5))
@@ -193,9 +197,17 @@ def other_optimizer(state):
     return abstract(new_state(state.params, optax.sgd(0.1), NoAverage(), state.key))
 
 
+def coarser(state):
+    """The same in other types, of which each would hold what was saved."""
+    return jax.tree.map(
+        lambda leaf: leaf.update(dtype=jnp.float32) if leaf.dtype == jnp.bfloat16 else leaf, abstract(state)
+    )
+
+
 @pytest.mark.parametrize(
     "wanted, message",
     [
+        (coarser, r"params\.params\.deep\.b is bfloat16, wanted float32"),
         (narrower, r"params\.params\.a has shape \(7, 5\), wanted \(6, 5\)"),
         (wider, r"params\.params\.c is missing there"),
         (averaging, r"average\.params\.a is missing there"),
@@ -208,3 +220,27 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name(tmp_path, wanted, mes
         with pytest.raises(UserError, match=f"^checkpoint 13 in .* does not fit the model: {message}; use the config"):
             checkpoints.restore(wanted(state), 13)
         assert checkpoints.steps == [13]
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read_with_a_warning(tmp_path, capsys):
+    """As versions before the manifest wrote it, with the classic manager of Orbax."""
+    state, progress = random_state(1, Ema()), {"batches": "data", "next_batch": 17, "best_step": 13}
+    progress |= {"best_score": 0.1 + 0.2, "validations_since_best": 2}
+    with orbax.checkpoint.CheckpointManager(tmp_path) as manager:
+        key = jax.random.key_data(state.key)
+        args = orbax.checkpoint.args
+        items = args.Composite(
+            model=args.StandardSave({"params": state.params, "average": state.average}),
+            rest=args.StandardSave({"step": state.step, "optimizer": state.optimizer, "key": key}),
+            progress=args.JsonSave(progress),
+        )
+        manager.save(13, args=items)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        restored, said = checkpoints.restore(abstract(state))
+        chex.assert_trees_all_equal(plain(restored), plain(state))
+        assert said == Progress(**progress)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"warning    checkpoint 13 in {tmp_path} is of an earlier version, without a manifest")
+        checkpoints.save(at(state, 14), Progress("", 14))
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        assert checkpoints.steps == [14]

@@ -15,6 +15,7 @@ from tensorboardX.proto.event_pb2 import Event
 from jaxformer.training import journal
 from jaxformer.training.journal import BarDisplay, Journal, LineDisplay, Speed, clock, display
 from jaxformer.training.run import RunFolder
+from tests.survival.disk import files_of_at_most
 
 pytestmark = pytest.mark.smoke
 
@@ -66,6 +67,39 @@ def test_a_resumed_journal_goes_on_and_says_from_where(run):
     # A session's start tells TensorBoard to forget what an earlier one had of this step and later ones.
     starts = [e.step for e in events(run.tensorboard_path) if e.HasField("session_log")]
     assert starts == [1, 3]
+
+
+# tensorboardX leaves a file open that it could not write.
+left_open = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@left_open
+def test_what_a_full_disk_does_not_take_is_written_when_it_does(run, capsys):
+    written = Journal(run)
+    written.write(1, {"loss": 1.0})
+    with files_of_at_most(run.metrics_path.stat().st_size + 5):
+        # More than any buffer on the way, and than a queue that nobody empties.
+        for step in range(2, 2003):
+            written.write(step, {"loss": 1.0 / step})
+    written.write(2003, {"loss": 0.0})
+    assert [row["step"] for row in records(run)] == list(range(1, 2004))
+    written.close()
+    first, second = sorted(capsys.readouterr().err.splitlines())
+    assert (
+        first
+        == f"warning    {run.metrics_path} cannot be written: File too large; its records are kept until it can be"
+    )
+    assert second.startswith(f"warning    {run.tensorboard_path} cannot be written: File too large; ")
+
+
+@left_open
+def test_records_that_are_lost_in_the_end_are_counted(run, capsys):
+    written = Journal(run)
+    with files_of_at_most(5):
+        for step in (1, 2, 3):
+            written.write(step, {"loss": 1.0})
+        written.close()
+    assert f"{run.metrics_path} lacks its last 3 records: File too large" in capsys.readouterr().err
 
 
 def test_lines_are_plain_and_as_many_as_asked_for(capsys):

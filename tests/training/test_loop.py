@@ -6,17 +6,20 @@ import signal
 import threading
 from dataclasses import replace
 from itertools import accumulate
+from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxformer.config.training import WatchConfig
+from jaxformer.config.training import Stall, Stop, WatchConfig
 from jaxformer.training.checkpoint import Progress
 from jaxformer.training.journal import Speed
-from jaxformer.training.loop import Diverged, Interrupted, StopRequest, Validation, fit
+from jaxformer.training.loop import Diverged, Interrupted, TooManyLeftOut, Validation, fit
 from jaxformer.training.state import TrainState
+from jaxformer.training.stopping import StopRequest
+from jaxformer.training.watchdog import Watchdog
 
 pytestmark = pytest.mark.smoke
 
@@ -27,8 +30,9 @@ FIRST = Progress("data", 0)
 class Task:
     """Parameters are the batches seen so far; validations score, and losses are, as they are told to."""
 
-    def __init__(self, scores=None, before_step=lambda step: None, losses=None):
+    def __init__(self, scores=None, before_step=lambda step: None, losses=None, bad=()):
         self.scores, self.before_step, self.losses = scores or {}, before_step, losses or {}
+        self.bad = bad
         self.batches = [f"batch {index}" for index in range(99)]
 
     def place(self, batch):
@@ -38,7 +42,11 @@ class Task:
         self.before_step(int(state.step) + 1)
         seen = (*state.params, batch)
         loss = self.losses.get(len(seen), jnp.float32(1 / len(seen)))
-        return state._replace(step=state.step + 1, params=seen), {"loss": loss, "tokens": 7.0}
+        return state._replace(step=state.step + 1, params=seen), {
+            "loss": loss,
+            "tokens": 7.0,
+            "skipped": float(len(seen) in self.bad),
+        }
 
     def validate(self, step, params):
         assert len(params) == step
@@ -60,6 +68,9 @@ class Record:
         assert int(state.step) == progress.next_batch
         self.saved[int(state.step)] = (state, progress)
 
+    def finish(self):
+        pass
+
     def write(self, step, record):
         self.rows.append({"step": step, **record})
 
@@ -72,19 +83,23 @@ class Record:
 
 def run(task, record=None, state=START, progress=FIRST, steps=23, until=None, checkpoint_every=10, **watch):
     record = record or Record()
-    fit(
-        task,
-        state,
-        progress,
-        steps=steps,
-        until=steps if until is None else until,
-        checkpoint_every=checkpoint_every,
-        watch=WatchConfig(**{"validate_every": 7, **watch}),
-        checkpoints=record,
-        journal=record,
-        display=record,
-        speed=Speed(steps, 1.0, None),
-    )
+    with StopRequest() as stop:
+        fit(
+            task,
+            state,
+            progress,
+            steps=steps,
+            until=steps if until is None else until,
+            checkpoint_every=checkpoint_every,
+            watch=WatchConfig(**{"validate_every": 7, **watch}),
+            bad_numbers=Stop(after=3),
+            checkpoints=record,
+            journal=record,
+            display=record,
+            speed=Speed(steps, 1.0, None),
+            watchdog=Watchdog(Stall(), Path("unused")),
+            stop=stop,
+        )
     return record
 
 
@@ -267,7 +282,7 @@ def test_a_display_that_nobody_reads_any_more_ends_the_run_with_everything_saved
 
 
 def test_a_signal_after_the_reader_left_is_the_first_one():
-    with StopRequest() as stop:
+    with StopRequest() as stop, stop.between_steps():
         stop.asked = True
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
@@ -292,3 +307,53 @@ def test_what_fails_in_a_validation_leaves_no_half_record():
     with pytest.raises(MemoryError):
         run(task, record)
     assert record.rows == run(Task()).rows[:6]
+
+
+@pytest.mark.parametrize("bad", [(5,), (6, 7), (9, 10), (23,)], ids=str)
+def test_a_few_steps_that_are_left_out_are_counted_and_the_run_goes_on(bad):
+    record = run(Task(bad=bad, losses={step: jnp.float32(math.nan) for step in bad}))
+    assert [row["step"] for row in record.rows if row["skipped"]] == list(bad)
+    assert [row["step"] for row in record.rows if "loss" not in row] == list(bad)
+    assert len(record.rows) == 23 and record.saved[23][1].next_batch == 23
+
+
+def test_nothing_is_saved_among_steps_that_are_left_out_but_after_them():
+    """Nor is a validation there a best one: there would be no checkpoint of it."""
+    record = run(Task({7: 2.0, 14: 1.0}, bad=(6, 7, 10, 11)), checkpoint_every=10)
+    assert sorted(record.saved) == [12, 14, 20, 23]
+    assert record.saved[12][1].best_score is None and record.saved[23][1].best_step == 14
+    assert [row["valid_bleu"] for row in record.rows if "valid_bleu" in row] == [2.0, 1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("every", [2, 5, 99])
+@pytest.mark.parametrize("first", [1, 3, 5, 12, 21])
+def test_too_many_of_them_hand_over_the_state_and_the_batch_after_the_last_one(first, every):
+    record, losses = Record(), {}
+    with pytest.raises(TooManyLeftOut) as caught:
+        run(Task(bad=range(first, 99), losses=losses), record, checkpoint_every=every)
+    trouble = caught.value
+    assert (trouble.first, trouble.last, trouble.progress.next_batch) == (first, first + 2, first + 2)
+    assert first + 2 <= int(trouble.state.step) <= first + 3
+    assert max(record.saved, default=0) < first
+    assert [row["step"] for row in record.rows][: first + 2] == list(range(1, first + 3))
+
+
+def test_a_signal_among_steps_that_are_left_out_saves():
+    record, stopping = Record(), lambda step: step == 6 and os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        run(Task(bad=(5, 6), before_step=stopping), record)
+    assert sorted(record.saved) == [6]
+
+
+def test_what_fails_while_batches_are_made_ahead_reaches_the_run_and_loses_no_record():
+    class Failing(list):
+        def __getitem__(self, index):
+            if index == 5:
+                raise OSError("the corpus is gone")
+            return super().__getitem__(index)
+
+    record, task = Record(), Task()
+    task.batches = Failing(task.batches)
+    with pytest.raises(OSError, match="the corpus is gone"):
+        run(task, record)
+    assert record.rows == run(Task()).rows[:5]

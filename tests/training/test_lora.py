@@ -43,7 +43,7 @@ class Case:
         self.model = Decoder(replace(CONFIG, groups=groups), V)
         tokens, rng = np.zeros((1, 2), np.int32), np.random.default_rng(3)
         self.params = random_like(nn.unbox(jax.eval_shape(self.model.init, jax.random.key(0), tokens)), seed=1)
-        self.fresh = Updates(self.model, LORA).init(jax.random.key(2), tokens)
+        self.fresh = jax.jit(Updates(self.model, LORA).init)(jax.random.key(2), tokens)
         self.random = jax.tree.map(lambda leaf: np.float32(0.3 * rng.normal(size=leaf.shape)), self.fresh)
 
     batch = SimpleNamespace(
@@ -64,7 +64,7 @@ def test_the_first_step_sees_exactly_the_model_itself():
     c = case()
     features = jax.jit(lambda params: c.model.apply(params, c.batch.tokens_BT, method="features").x_BTD)
     np.testing.assert_array_equal(features(adapted(c.params, c.fresh, LORA)), features(c.params))
-    chex.assert_trees_all_equal(merged(c.params, c.fresh, LORA), c.params)
+    chex.assert_trees_all_equal(jax.jit(partial(merged, config=LORA))(c.params, c.fresh), c.params)
     assert all(np.any(factors.a) for factors in jax.tree.leaves(c.fresh, is_leaf=lambda leaf: hasattr(leaf, "a")))
 
 
@@ -79,7 +79,7 @@ def test_beside_the_weights_they_do_what_they_do_added_to_them():
 def test_every_change_has_the_rank_and_is_scaled_by_alpha():
     c = case()
     change, double = (
-        jax.tree.map(np.subtract, merged(c.params, c.random, config), c.params)
+        jax.tree.map(np.subtract, jax.jit(partial(merged, config=config))(c.params, c.random), c.params)
         for config in (LORA, replace(LORA, alpha=2 * LORA.alpha))
     )
     assert_close(double, jax.tree.map(lambda x: 2 * x, change), 1e-5)

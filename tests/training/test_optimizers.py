@@ -6,8 +6,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxformer.config.training import Adam, AdamW, Cosine, Noam, OptimizationConfig, Wsd
-from jaxformer.training.optimizers import decayed_leaves, optimizer, scale, schedule
+from jaxformer.config.decoders import DEEPSEEK_TINY, GPT2_TINY, QWEN3_TINY
+from jaxformer.config.training import Adam, AdamW, Cosine, Muon, Noam, OptimizationConfig, Wsd
+from jaxformer.models.decoder import Decoder
+from jaxformer.training.lora import Factors
+from jaxformer.training.optimizers import decayed_leaves, matrix_axes, optimizer, scale, schedule
+from jaxformer.weights.folder import abstract
 from tests.laws.cases import MODELS, case, pairs
 from tests.parity.compare import assert_close, normal
 
@@ -102,6 +106,71 @@ def test_the_same_leaves_decay_in_boxes_and_out_of_them(config):
     boxed = jax.eval_shape(model.init, jax.random.key(0), *pairs())
     assert any(isinstance(leaf, nn.Partitioned) for leaf in jax.tree.leaves(boxed, is_leaf=nn.meta.is_axis_metadata))
     assert nn.unbox(decayed_leaves(boxed)) == decayed_leaves(nn.unbox(boxed))
+
+
+def orthogonal(matrix):
+    """Newton and Schulz's iteration in float64 (Jordan et al. 2024), by the singular values that it acts on."""
+    u, s, v = np.linalg.svd(matrix.astype(np.float64), full_matrices=False)
+    s = s / np.linalg.norm(s)
+    for _ in range(5):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return u * s @ v
+
+
+MATRICES = {"query": (2, 7, 3, 5), "output": (2, 3, 5, 7)}
+AS_MATRICES = {"query": (2, 7, 15), "output": (2, 15, 7)}
+"""The same, with the heads of a layer as one matrix."""
+
+
+def test_a_step_of_muon_is_the_orthogonal_momentum_of_each_layer_and_the_rest_is_adams():
+    config = Muon(momentum=0.9, size=0.3, weight_decay=0.1, rest=Adam(beta1=0.8))
+    params = {"attention": {name: normal(i, *shape) for i, (name, shape) in enumerate(MATRICES.items())}}
+    params["attention"]["query_bias"] = normal(2, 3, 5)
+    ours, adam = scale(config, lambda step: 0.5), scale(config.rest, lambda step: 0.5)
+    state, adam_state = ours.init(params), adam.init(params)
+    momentum = dict.fromkeys(MATRICES, 0.0)
+    for step in range(1, 4):
+        gradient = jax.tree.map(lambda leaf, step=step: normal(10 * step + leaf.ndim, *leaf.shape), params)
+        updates, state = jax.jit(ours.update)(gradient, state, params)
+        rest, adam_state = adam.update(gradient, adam_state, params)
+        np.testing.assert_allclose(updates["attention"]["query_bias"], rest["attention"]["query_bias"], rtol=1e-5)
+        for name, shape in AS_MATRICES.items():
+            g = gradient["attention"][name]
+            momentum[name] = 0.9 * momentum[name] + 0.1 * g
+            ahead = 0.9 * momentum[name] / (1 - 0.9 ** (step + 1)) + 0.1 * g / (1 - 0.9**step)
+            sizes = 0.3 * np.sqrt(15) * np.stack([orthogonal(layer) for layer in ahead.reshape(shape)])
+            expected = -0.5 * (sizes.reshape(g.shape) + 0.1 * params["attention"][name])
+            assert_close(updates["attention"][name], expected, 2e-5)
+
+
+@pytest.mark.parametrize("config", [GPT2_TINY, QWEN3_TINY, DEEPSEEK_TINY], ids=["gpt2", "qwen3", "deepseek"])
+def test_muon_takes_the_weights_of_attention_and_feed_forward_layers_alone(config):
+    """With the axes that they are initialised by: as many inputs and outputs as the module that declares them says."""
+    params = abstract(Decoder(config, 11))
+    axes = dict(jax.tree_util.tree_leaves_with_path(matrix_axes(params), is_leaf=lambda x: hasattr(x, "output_axis")))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        *_, module, name = (entry.key for entry in path)
+        is_matrix = module in ("attention", "feed_forward", "shared") and "bias" not in name and "balance" not in name
+        assert (path in axes) == is_matrix, path
+        if is_matrix:
+            spanned = {axis % leaf.ndim for side in axes[path] for axis in side}
+            before = (path[1].key == "layers") + name.startswith("expert_")
+            assert spanned == set(range(before, leaf.ndim)), path
+
+
+def test_factors_of_low_rank_are_left_to_adam_and_decay():
+    """An update of a stacked query has as many axes as the query of a single layer."""
+    params = {"attention": {"query": Factors(normal(0, 2, 7, 3), normal(1, 2, 3, 5, 11))}}
+    assert jax.tree.leaves(matrix_axes(params)) == []
+    assert jax.tree.leaves(decayed_leaves(params)) == [True, True]
+
+
+@pytest.mark.parametrize("config", MODELS)
+def test_muon_begins_alike_in_boxes_and_out_of_them(config):
+    model, rule = case(config).model, scale(Muon(), lambda step: 0.5)
+    boxed = jax.eval_shape(lambda: rule.init(model.init(jax.random.key(0), *pairs())))
+    plain = jax.eval_shape(lambda: rule.init(nn.unbox(model.init(jax.random.key(0), *pairs()))))
+    assert nn.unbox(boxed) == plain
 
 
 def test_what_no_rule_knows_is_refused():

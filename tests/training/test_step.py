@@ -73,6 +73,7 @@ def test_an_update_follows_the_gradient_of_the_mean_over_tokens():
         "accuracy": total.costs.correct / total.tokens,
         "gradient_norm": np.linalg.norm(gradient["w"]),
         "tokens": batch().counted_BT.sum(),
+        "skipped": 0.0,
     }
     assert_close(metrics, expected, 1e-6)
     assert {metric.dtype for metric in metrics.values()} == {jnp.dtype(jnp.float32)}

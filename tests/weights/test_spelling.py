@@ -94,6 +94,10 @@ def test_no_change_is_lost(name):
             TransformerConfig(28, 2, 2, heads=4, feed_forward=19).written_out(),
             r"the nearest is marian, which would change encoder.* PreNorm\(\) → PostNorm\(\) and \d more$",
         ),
+        (
+            replace(MODELS["t5"][1], relative=Alibi()),
+            r"no family of .* computes what this config says; the nearest is ",
+        ),
         (replace(BERT, segments=0), r"the nearest is bert: segments must be at least 1, got 0"),
         (replace(BERT, masked_head=False, pooler=False), r"nearest is bert, which would change pooler: False → True"),
         (

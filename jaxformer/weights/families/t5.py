@@ -105,8 +105,8 @@ def t5_fields(config: EncoderDecoderConfig) -> dict[str, Any]:
     """`t5` taken back."""
     encoder, decoder = ungrouped(config.encoder), ungrouped(config.decoder)
     attention, feed_forward, norm = encoder[0].attention, encoder[0].feed_forward, encoder[0].norm
-    if config.relative is None or not isinstance(attention, MultiHead):
-        raise ValueError("attention must be MultiHead, with relative positions")
+    if not isinstance(config.relative, RelativeBuckets) or not isinstance(attention, MultiHead):
+        raise ValueError("attention must be MultiHead, with relative positions in buckets")
     assert isinstance(feed_forward, FeedForward | Gated)  # the config refuses experts
     name, gated = ACTIVATION_NAMES[feed_forward.activation], isinstance(feed_forward, Gated)
     return {

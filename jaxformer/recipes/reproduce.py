@@ -1,0 +1,114 @@
+"""Experiments run anew, each in a process of its own, and compared with what is stored of them."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxformer.analysis.evidence import Report
+from jaxformer.recipes.experiment import HOLDS, INTERRUPTED, REFUTED
+
+REPRODUCED, FIGURES, VERDICT, NEW = "reproduced", "same verdict, other figures", "another verdict", "no stored result"
+FAILED, UNCOMPARED = "failed", "not compared"
+SAME = (REPRODUCED, FIGURES)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, and what was not finished then."""
+
+    def __init__(self, left: Sequence[str]) -> None:
+        super().__init__()
+        self.left = left
+
+
+def reproduce(files: Mapping[str, Path], *, quick: bool = False) -> bool:
+    """Runs the experiments in these files, by name; prints claim, evidence, verdict, and how that compares.
+
+    Returns whether all of them have the stored verdict; of those that are quick, whether they came to one. The stored
+    result is in the folder results beside the file, and stays as it is. Parts that an experiment finished before it was
+    interrupted are kept where its own command line keeps them. Raises Interrupted.
+    """
+    outcomes: dict[str, str] = {}
+    for name, path in files.items():
+        try:
+            outcomes[name] = _one(name, path, quick=quick)
+        except KeyboardInterrupt:
+            raise Interrupted([name for name in files if name not in outcomes]) from None
+    width = max(map(len, outcomes))
+    print("\n".join(f"{name:<{width}}  {outcome}" for name, outcome in outcomes.items()))
+    return all(outcome in (*SAME, UNCOMPARED) for outcome in outcomes.values())
+
+
+def _one(name: str, path: Path, *, quick: bool) -> str:
+    """Runs one experiment and says how it came out."""
+    print(f"{name}: running", flush=True)
+    start, found = time.monotonic(), run(path, quick=quick)
+    if found is None:
+        return FAILED
+    print(Report.from_json(found))
+    stored = path.parent / "results" / f"{path.stem}.json"
+    lines = []
+    if quick:
+        outcome = UNCOMPARED
+    elif not stored.exists():
+        outcome = NEW
+    else:
+        outcome, lines = compare(found, json.loads(stored.read_text(encoding="utf-8")))
+    print("\n".join([*lines, f"{name}: {outcome}, after {time.monotonic() - start:.0f} s\n"]), flush=True)
+    return outcome
+
+
+def run(path: Path, *, quick: bool) -> dict[str, Any] | None:
+    """What an experiment, run in a process of its own, writes; None where it failed, after it has told why."""
+    with tempfile.TemporaryDirectory(prefix="jaxformer-reproduce-") as folder:
+        options = ["--out", folder, *["--quick"] * quick]
+        # Its report would name files that go with the folder.
+        code = subprocess.run([sys.executable, path, *options], stdout=subprocess.DEVNULL).returncode
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if code not in (HOLDS, REFUTED) or not (written := Path(folder, f"{path.stem}.json")).exists():
+            print(f"{path.name} ended with exit code {code} and no result", file=sys.stderr)
+            return None
+        return json.loads(written.read_text(encoding="utf-8"))
+
+
+def compare(found: dict[str, Any], stored: dict[str, Any]) -> tuple[str, list[str]]:
+    """How a result stands beside the stored one, both as JSON, and a line for each difference.
+
+    A verdict is another where that of the claim or of a finding is; figures are others where the intervals of a finding
+    do not overlap, or one of both has a finding that the other has not.
+    """
+    ours, theirs = ({finding["statement"]: finding for finding in result["findings"]} for result in (found, stored))
+    verdicts = [
+        f"{name}: {_verdict(finding)}, stored: {_verdict(theirs[name])}"
+        for name, finding in ours.items()
+        if name in theirs and finding["holds"] != theirs[name]["holds"]
+    ]
+    figures = [
+        f"{name}: {_figures(finding)}, stored: {_figures(theirs[name])}"
+        for name, finding in ours.items()
+        if name in theirs and not _overlap(finding["interval"], theirs[name]["interval"])
+    ]
+    figures += [f"{name}: not in the stored result" for name in ours if name not in theirs]
+    figures += [f"{name}: only in the stored result" for name in theirs if name not in ours]
+    notes = [] if found["config"] == stored["config"] else ["the stored result is that of another configuration"]
+    if verdicts or found["holds"] != stored["holds"]:
+        return VERDICT, verdicts + figures + notes
+    return FIGURES if figures else REPRODUCED, figures + notes
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+    return max(a[0], b[0]) <= min(a[1], b[1])
+
+
+def _verdict(finding: dict[str, Any]) -> str:
+    return "holds" if finding["holds"] else "does not hold"
+
+
+def _figures(finding: dict[str, Any]) -> str:
+    low, high = finding["interval"]
+    return f"{finding['mean']:.3g} [{low:.3g}, {high:.3g}]"
