@@ -1,7 +1,7 @@
 """What an experiment ends in: means with intervals, a test, a verdict that can fail."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 from unicodedata import east_asian_width
@@ -151,6 +151,20 @@ class Report:
         ]
         verdict = f"the claim {'holds' if self.holds else 'DOES NOT hold'}; {TEST}; {INTERVAL}"
         return "\n".join([f"claim: {self.claim}", *map(str.rstrip, table), f"verdict: {verdict}"])
+
+
+def plain(figures: Any) -> Any:
+    """A tree of arrays and numbers as one of lists and numbers, for `Report.figures`: five significant digits are more
+    than a picture shows, and keep a stored result small.
+    """
+    if isinstance(figures, Mapping):
+        return {str(name): plain(value) for name, value in figures.items()}
+    if isinstance(figures, list | tuple) or getattr(figures, "ndim", 0):
+        return [plain(value) for value in figures]
+    if isinstance(figures, str | bool | int | None):
+        return figures
+    value = figures.item() if hasattr(figures, "item") else figures
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _width(text: str) -> int:

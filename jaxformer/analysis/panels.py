@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,12 +42,32 @@ def row(headings: Sequence[str], width: float = 4.3, height: float = 3.9) -> "tu
 
 
 def curves(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limits: tuple[float, float]) -> None:
-    """A mean over x with its interval for each name, which stands below the curve's end; vertical `limits`."""
-    gap = 0.065 * (limits[1] - limits[0])
-    place = limits[1] + gap
-    for name, height, colour in _bands(axes, x, bands, limits):
-        place = min(height, place) - gap
-        axes.text(x[-1], place, name, color=colour, ha="right", va="center", fontsize=9)
+    """A mean over x with its interval for each name, which stands below the curve's end; vertical `limits`.
+
+    Axes that are to be logarithmic are made so before.
+    """
+    axes.set_ylim(*limits)
+    styled = sorted(zip(bands.items(), STYLES, strict=False), key=lambda entry: -entry[0][1].mean[-1])
+    ends = [axes.transData.transform((x[-1], band.mean[-1])) for (_, band), _ in styled]
+    places = _apart([float(axes.transAxes.inverted().transform(end)[1]) - _GAP for end in ends])
+    for ((name, band), (colour, _, dashes)), place in zip(styled, places, strict=True):
+        axes.plot(x, band.mean, color=colour, linestyle=dashes, linewidth=1.8)
+        axes.fill_between(x, band.low, band.high, color=colour, alpha=0.2, linewidth=0)
+        across = axes.get_xaxis_transform()
+        axes.text(x[-1], place, name, color=colour, ha="right", va="center", fontsize=9, transform=across)
+
+
+_GAP = 0.065
+"""Between the names of two curves, as a part of the panel's height."""
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """The heights of names, from the top down, with gaps between them and none below the panel."""
+    places: list[float] = []
+    for height in heights:
+        places.append(min(height, places[-1] - _GAP) if places else min(height, 1.0))
+    lowest = [_GAP * (len(places) - i - 0.5) for i in range(len(places))]
+    return [max(place, least) for place, least in zip(places, lowest, strict=True)]
 
 
 def many_curves(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limits: tuple[float, float]) -> None:
@@ -119,6 +139,23 @@ def heat(axes: "Axes", values_RC: np.ndarray, quantity: str) -> None:
     axes.locator_params(integer=True)
     axes.grid(False)
     axes.figure.colorbar(image, ax=axes, shrink=0.85, label=quantity)
+
+
+def clouds(axes: "Axes", groups: Mapping[str, tuple[Any, Any]]) -> None:
+    """Pairs of values of each group as dots; names stand where the fewest dots are."""
+    for (name, (x, y)), (colour, mark, _) in zip(groups.items(), STYLES, strict=False):
+        axes.plot(x, y, linestyle="none", color=colour, marker=mark, markersize=4.5, alpha=0.6, label=name)
+    axes.legend(fontsize=9, labelcolor="linecolor", frameon=False, handletextpad=0.2)
+
+
+def table(axes: "Axes", values: np.ndarray, columns: Sequence[str], rows: Sequence[str]) -> None:
+    """Values [rows, columns] as a heat map from zero to the largest, which its title names."""
+    axes.imshow(values, cmap="Blues", vmin=0.0, aspect="auto", interpolation="nearest")
+    axes.set_xticks(range(len(columns)), columns, fontsize=8, rotation=90)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.set_title(f"{axes.get_title(loc='left')}; darkest: {np.max(values):.2f}", loc="left", fontsize=11, pad=10)
 
 
 def points(axes: "Axes", x: Sequence[float], name: str, values: Interval, style: int = 0) -> None:

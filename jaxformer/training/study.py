@@ -90,6 +90,24 @@ def train_variants(config: StudyConfig, arm: Arm, variants: Mapping[str, Any]) -
     }
 
 
+def of_each_seed(function: Callable[..., Any], members: Any, *shared: Any) -> Any:
+    """What `function(member, *shared)` gives for each seed's member, such as its last parameters, NumPy [seeds, ...].
+
+    What all seeds share is handed to the compiled program: were it a constant of it, the compiler would compute ahead
+    whatever follows from it, which takes long.
+    """
+
+    def all_of(members: Any, *shared: Any) -> Any:
+        return population(lambda member: function(member, *shared))(members)
+
+    return jax.device_get(jax.jit(all_of)(members, *shared))
+
+
+def keys(config: StudyConfig) -> Array:
+    """The random keys that `train` begins each seed with."""
+    return jax.vmap(jax.random.key)(np.array(config.seeds))
+
+
 def stacked(trees: Sequence[Any]) -> Any:
     """Trees of NumPy arrays as one, on a new first axis."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)

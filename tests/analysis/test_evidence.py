@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxformer.analysis.evidence import FEWEST_SEEDS, LEVEL, Finding, Report, check_seeds, interval
+from jaxformer.analysis.evidence import FEWEST_SEEDS, LEVEL, Finding, Report, check_seeds, interval, plain
 
 VALUES = np.random.default_rng(0).normal(3.0, 2.0, size=(11, 3))
 
@@ -69,6 +69,27 @@ def test_one_finding_that_fails_refutes_the_claim():
     assert not report.holds
     assert "DOES NOT hold" in str(report)
     assert json.loads(json.dumps(report.to_json()))["findings"][1]["values"] == [1.0] * 4 + [0.0]
+
+
+def test_figures_are_plain_data_of_five_digits():
+    figures = {
+        2: np.float32([[0.1234567, 12345678.0]]),
+        "steps": [0, 10],
+        "none": None,
+        "name": "n",
+        "count": np.int64(3),
+    }
+    found = plain(figures | {"tuple": (0.1, 1e-9), "nan": np.float32("nan")})
+    assert math.isnan(found.pop("nan"))
+    assert found == json.loads(json.dumps(found))
+    assert found == {
+        "2": [[0.12346, 12346000.0]],
+        "steps": [0, 10],
+        "none": None,
+        "name": "n",
+        "count": 3,
+        "tuple": [0.1, 1e-9],
+    }
 
 
 def test_a_report_is_the_same_when_it_was_written_and_read():

@@ -34,6 +34,45 @@ def test_a_curve_is_its_mean_and_its_name_stands_in_its_colour_apart_from_others
     assert len(axes.collections) == len(BANDS)
 
 
+def test_on_a_logarithmic_axis_the_name_stands_as_close_below_the_end_of_its_curve():
+    ends = {}
+    for scale, values in {"linear": [1.0, 1.0], "log": [1e-3, 1e-1]}.items():
+        _, (axes,) = panels.row(["heading"])
+        axes.set_yscale(scale)
+        panels.curves(
+            axes, [1, 2], {"curve": interval([values, values])}, (0.0, 2.0) if scale == "linear" else (1e-2, 1)
+        )
+        ends[scale] = axes.texts[0].get_position()[1]
+    # Both curves end at half the panel's height.
+    assert ends["linear"] == pytest.approx(ends["log"]) and 0.4 < ends["log"] < 0.5
+
+
+def test_names_of_curves_that_end_at_the_bottom_stay_within_the_panel_and_apart():
+    _, (axes,) = panels.row(["heading"])
+    panels.curves(axes, [1, 2], {name: interval([[1.0, 0.0]] * 2) for name in "abc"}, (0.0, 1.0))
+    places = sorted(text.get_position()[1] for text in axes.texts)
+    assert places[0] > 0 and np.diff(places).min() > 0.05
+
+
+def test_clouds_are_the_pairs_that_they_are_given_and_are_named():
+    _, (axes,) = panels.row(["heading"])
+    pairs = {"one": ([0.1, 0.2], [3.0, 4.0]), "other": ([0.3], [5.0])}
+    panels.clouds(axes, pairs)
+    for line, (x, y) in zip(axes.get_lines(), pairs.values(), strict=True):
+        np.testing.assert_allclose(line.get_xydata(), np.transpose([x, y]))
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(pairs)
+
+
+def test_a_table_is_its_values_and_says_what_its_darkest_is():
+    _, (axes,) = panels.row(["heading"])
+    values = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.7]])
+    panels.table(axes, values, ["a", "b", "c"], ["d", "e"])
+    (image,) = axes.get_images()
+    np.testing.assert_allclose(image.get_array(), values)
+    assert image.norm.vmin == 0 and axes.get_title(loc="left") == "heading; darkest: 0.70"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["d", "e"]
+
+
 def test_every_value_is_a_dot_over_its_column_and_what_is_too_small_stands_on_the_axis():
     values = np.array([[1e-3, 0.0], [1e-2, 1e-1], [1e-4, 1.0]])
     _, (axes,) = panels.row(["heading"])

@@ -14,7 +14,7 @@ from jaxformer.training import study
 from jaxformer.training.optimizers import optimizer
 from jaxformer.training.state import new_state
 from jaxformer.training.step import make_step
-from jaxformer.training.study import Arm, StudyConfig, train, train_variants
+from jaxformer.training.study import Arm, StudyConfig, keys, of_each_seed, train, train_variants
 
 B, D = 5, 3
 CONFIG = StudyConfig(seeds=(0, 1, 2, 3, 5), steps=6, look_every=3, batch=B)
@@ -98,6 +98,17 @@ def test_an_error_that_is_not_about_memory_is_raised():
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
         train(CONFIG, ARM._replace(objective=broken))
+
+
+def test_each_seed_is_judged_by_itself_with_what_all_share():
+    members, shared = {"w": np.arange(15.0).reshape(5, D)}, np.array([1.0, 10.0, 100.0])
+    found = of_each_seed(lambda member, shared: {"sum": member["w"] @ shared}, members, shared)
+    np.testing.assert_allclose(found["sum"], members["w"] @ shared)
+
+
+def test_keys_are_those_that_training_begins_with():
+    first = of_each_seed(init, keys(CONFIG))
+    np.testing.assert_array_equal(first["w"], train(CONFIG, ARM).looks["w"][0])
 
 
 @pytest.mark.parametrize(
