@@ -63,22 +63,24 @@ def test_a_run_that_diverges_fails_in_one_line_and_keeps_what_was_good(data, tmp
     code = command(training(data, out, *SMALL, *far, "checkpoint_every=1"))
     printed, err = capsys.readouterr()
     told = re.fullmatch(
-        r"jaxformer: (\w+) is (nan|inf) at step (\d+), (there is no checkpoint|the last checkpoint is of step (\d+)); "
-        r"start another run with a lower learning rate, .* \(the run is in (.*)\)\n",
+        r"jaxformer: steps (\d+) to (\d+) were left out, (.+) is the first that is not finite; --bad-numbers RollBack "
+        r"goes on after their batches, the last checkpoint is of step (\d+); start another run with a lower learning "
+        r"rate, .* \(the run is in (.*)\)\n",
         err,
     )
-    assert code == 1 and told and told[6] == str(out), err
+    assert code == 1 and told and told[5] == str(out), err
     assert "testing" not in printed and not (out / "test.json").exists()
-    last = int(told[3]) - 1
+    first, last = int(told[1]), int(told[2])
     rows = [json.loads(line, parse_constant=pytest.fail) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, last + 1))
+    assert [row["step"] for row in rows if row["skipped"]] == list(range(first, last + 1))
     with Checkpoints(out / "checkpoints") as checkpoints:
-        assert max(checkpoints.steps, default=0) == last == int(told[5] or 0)
+        assert max(checkpoints.steps) == first - 1 == int(told[4])
 
 
 def test_two_do_not_train_in_one_folder(data, tmp_path, monkeypatch):
     out = tmp_path / "run"
-    monkeypatch.setattr(job, "_train", lambda task, run, until: run.begin(task.config, {}))
+    monkeypatch.setattr(job, "_train", lambda task, run, until, stop: run.begin(task.config, {}))
     with RunFolder(out).locked(), pytest.raises(UserError, match="is in use by another process"):
         train(small(data), out)
     assert [path.name for path in out.iterdir()] == [".lock"]
