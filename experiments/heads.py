@@ -128,7 +128,7 @@ def draw(path: Path, report: Report) -> str:
     panels.table(grid[2], score_SLN.reshape(len(score_SLN), -1), names, [f"{seed}" for seed in range(len(score_SLN))])
     panels.clouds(grid[3], {f"seed {i}": pair for i, pair in enumerate(crossing(found[several]))})
     grid[0].set(ylabel="nats a word")
-    grid[1].set(ylabel="weight of its links, by that of another sentence's")
+    grid[1].set(ylabel="weight of its links, by that by chance")
     grid[2].set(xlabel="layer.head of the encoder", ylabel="seed")
     grid[3].set(xlabel="weight of the aligned word", ylabel="loss without the head less with it, nats")
     return panels.save(figure, path, "Bands: Student's 95% interval over seeds.")

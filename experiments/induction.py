@@ -7,11 +7,11 @@ rises more than without any other head of that layer.
 
 The task: 20 different tokens in random order, then 13 of them again from any place on; only they count, as nothing else
 can be told. The distance to look back varies from row to row, so that who knows the place alone is right in one case of
-eight; and as older tokens are left out, it is no help to know what was read least recently. A head's score is the
-weight that it gives to the place that it should read, the mean over the repetition ("prefix matching") or over all
-places ("previous token").
+eight; and as older tokens are left out, it is no help to know what was read least recently. A head's score is its
+weight on the place to read, the mean over the repetition ("prefix matching") or over all places ("previous token").
 
-Cost: COST
+Cost: 77 s on two cores. Seen with seeds 0 to 7 on an AMD EPYC: the claim does not hold, for one layer is right in 24%
+of the repetition where a fifth was allowed. Two are in 99.7%, by a head with a prefix-matching score of 0.84.
 """
 
 import sys

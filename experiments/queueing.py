@@ -13,6 +13,10 @@ turns; a repetition is the median of several rounds, and stands where other expe
 
 What time says depends on the device: attention does more work the longer the text is, which many processors share and
 two cores do one part after the other.
+
+Cost: 42 s on two cores. Seen in 8 repetitions on two cores of an AMD EPYC: depth is as claimed, time is not. Attention
+takes less than tanh-RNN, GRU and LSTM for up to 256 tokens, more from 1,024 on (3 to 4 times at 4,096), and always more
+than a minGRU; the associative scan takes 2.4 times as long as the steps.
 """
 
 import sys

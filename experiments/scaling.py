@@ -10,11 +10,10 @@ then all keys come in another order, after each of which the model is to tell it
 config multiplies scores by more than 1/√d_k, the library's queries start smaller by as much, as T5's do: that is a
 third arm, "made up for". Those "without" start at the usual size.
 
-Cost: 270 s of processor time, most of it compiling.
-Seen with seeds 0 to 7 on a busy AMD EPYC: the claim holds. At d_k 1024 the variance is 1,024 against 1,
-the entropy 3% of its most against 89%, the gradient 0.2% of that at d_k 4 against 105%. After 100 steps the loss is
-1.26 nats without the division and 0.05 with it (2 layers), 1.81 and 0.28 (24); where the start makes up for it, 0.17
-and 0.71: most of what the division does, though not all, it does at the start.
+Cost: 270 s of processor time. Seen with seeds 0 to 7 on a busy AMD EPYC: the claim holds. At d_k 1024 the variance is
+1,024 against 1, the entropy 3% of its most against 89%, the gradient 0.2% of that at d_k 4 against 105%. After 100
+steps the loss is 1.26 nats without the division and 0.05 with it (2 layers), 1.81 and 0.28 (24); where the start makes
+up for it, 0.17 and 0.71: most of what the division does, it does at the start.
 """
 
 import math
