@@ -11,7 +11,7 @@ import numpy as np
 from jaxformer.config.decoders import gpt2
 from jaxformer.config.encoders import bert
 from jaxformer.config.model import DecoderConfig, Dtype, Layers, TransformerConfig
-from jaxformer.config.training import Adam, AdamW, NoAverage, OptimizationConfig, Optimizer
+from jaxformer.config.training import Adam, AdamW, NoAverage, OptimizationConfig
 from jaxformer.data.batches import PairBatch
 from jaxformer.data.masking import MaskedBatch
 from jaxformer.data.packing import TextBatch
@@ -38,7 +38,7 @@ class Learner:
     batch: Any
     inputs: tuple[Any, ...]
     """What the model is called with, as small as can be."""
-    optimizer: Optimizer = AdamW(weight_decay=0.1)
+    optimizer: Adam | AdamW = AdamW(weight_decay=0.1)
 
     def new_state(self, key: jax.Array) -> TrainState:
         """The state before the first step; to be jitted."""

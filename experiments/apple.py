@@ -83,7 +83,7 @@ def part(config: TranslationStudyConfig) -> Arrays:
     known, new = apples(corpus, corpus.train), apples(corpus, corpus.held_out)
     numbers = np.array([corpus.numbers[sense] for sense in SENSES])
 
-    def begun(apples: Apples) -> tuple[Array, Array]:
+    def begun(apples: Apples) -> tuple[Any, Any]:
         return apples.pairs.source_BS, apples.pairs.target_BT[:, :1]
 
     def vectors(params: Any, apples: Apples) -> Array:
@@ -91,7 +91,7 @@ def part(config: TranslationStudyConfig) -> Arrays:
         return states_LBSD[:, jnp.arange(len(apples.place_B)), apples.place_B]
 
     def told(params: Any, known: Apples, new: Apples) -> Array:
-        seen = vectors(params, known), known.sense_B, vectors(params, new), new.sense_B
+        seen: tuple[Any, Any, Any, Any] = vectors(params, known), known.sense_B, vectors(params, new), new.sense_B
         return probe_layers(*seen, partial(ridge, classes=len(SENSES)))
 
     def right(params: Any, new: Apples) -> Array:
@@ -136,7 +136,7 @@ def draw(path: Path, report: Report) -> str:
     panels.curves(grid[0], layers, told, (0.4, 1.03))
     panels.level(grid[0], 0.5, "chance")
     grid[0].set(xticks=layers, xlabel="layers that the word has passed", ylabel="held-out accuracy of a linear probe")
-    panels.curves(grid[1], found["steps"], {"accuracy": interval(found["accuracy"].T)}, (0.0, 1.03))
+    panels.curves(grid[1], found["steps"].tolist(), {"accuracy": interval(found["accuracy"].T)}, (0.0, 1.03))
     grid[1].set(xlabel="training step", ylabel="right words, given the true ones before")
     heads = [f"layer {layer + 1}" for layer in layers[:-1]]
     of_layer = [(found["elsewhere"][:, i].ravel(), found["new"][:, i].ravel()) for i in range(len(heads))]

@@ -81,7 +81,7 @@ def main(config: ForgettingConfig, keep: Keep = compute) -> Report:
     for name, seen in found.items():
         attends = name == "attention"
         # Where all tokens share alike, 128 times as many leave each two orders of magnitude less.
-        fallen_S = seen["fact"][0, :, -1] - seen["fact"][0, :, 0]
+        fallen_S = (seen["fact"][0, :, -1] - seen["fact"][0, :, 0]).tolist()
         bounds = {"low": -3.0} if attends else {"high": -6.0}
         findings.append(Finding(f"{name}: untrained, gradient at {far} over that at {near}, log10", fallen_S, **bounds))
         if not attends:

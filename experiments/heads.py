@@ -91,7 +91,7 @@ def main(config: HeadsConfig, keep: Keep = compute) -> Report:
         findings.append(Finding(f"{name}: best head's score for {kind}, by that by chance", ratio_S, low=2.0))
     apart_S = (best["sense"] != best["coreference"]).astype(float).tolist()
     again_S = np.mean([of == np.roll(of, 1) for of in best.values()], axis=0).tolist()
-    ranks = [float(spearmanr(*pair)[0]) for pair in crossing(several)]
+    ranks = [float(spearmanr(*pair).statistic) for pair in crossing(several)]  # pyright: ignore[reportAttributeAccessIssue]
     findings += [
         Finding(f"{name}: sense and coreference have different best heads", apart_S, low=1.0),
         Finding(f"{name}: kinds whose best head is that of another seed", again_S, high=0.34),
