@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import population as benchmark
-from benchmarks.measure import Disagreement
+from benchmarks.measure import Contestant, Disagreement
 from benchmarks.population import (
     ALONE,
     DEVICES,
@@ -28,6 +28,7 @@ from benchmarks.population import (
 from experiments.active_parameters import CONFIG, DENSE
 
 TOY = replace(quickened(Config()), seconds=0.0)
+FIVE_STEPS, SEEDS = replace(TOY.shape, steps=5), [3, 7]
 
 
 def test_the_model_and_its_rows_are_those_of_the_experiment():
@@ -36,34 +37,48 @@ def test_the_model_and_its_rows_are_those_of_the_experiment():
     assert (shape.rows, shape.length) == (CONFIG.batch, CONFIG.length)
 
 
-@pytest.mark.slow
-def test_everyone_has_the_losses_of_runs_alone_and_all_is_written(tmp_path):
-    document = benchmark.main(replace(TOY, out=tmp_path, quick=True))
-    assert document["config"]["members"] == 2
-    written = json.loads((benchmark.TOYS / "population-cpu.json").read_text(encoding="utf-8"))
+@pytest.fixture
+def instant(monkeypatch):
+    """Trainings and steps that are nothing."""
+    monkeypatch.setattr(benchmark, "alone", lambda shape, seeds: np.ones((3, len(seeds))))
+    monkeypatch.setattr(benchmark, "together", lambda shape, seeds, mapping: np.ones((3, len(seeds))))
+    monkeypatch.setattr(benchmark, "in_two_processes", lambda config: np.ones((3, config.members)))
+    monkeypatch.setattr(benchmark, "stepping", lambda name, *rest: Contestant(name, lambda: np.ones(3)))
+
+
+def test_all_ways_are_measured_and_written(instant, tmp_path):
+    document = benchmark.main(replace(TOY, out=tmp_path))
+    written = json.loads((tmp_path / "population-cpu.json").read_text(encoding="utf-8"))
     assert written == json.loads(json.dumps(document))
     of = {kind: [row for row in written["rows"] if row["case"]["of"] == kind] for kind in (STEP, TRAINING)}
     assert [row["contestant"] for row in of[STEP]] == [ALONE, ONE_BY_ONE, SIDE_BY_SIDE, DEVICES]
     assert [row["contestant"] for row in of[TRAINING]] == [ALONE, ONE_BY_ONE, SIDE_BY_SIDE, DEVICES, PROCESSES]
-    assert of[TRAINING][0]["distance"] < 1e-5
     (verdict,) = written["verdicts"]
     assert verdict["value"] == of[TRAINING][1]["times_first"]["median"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MAPPINGS)
-def test_losses_are_those_of_runs_alone(name):
-    shape, seeds = replace(TOY.shape, steps=5), [3, 7]
-    np.testing.assert_allclose(together(shape, seeds, MAPPINGS[name]), alone(shape, seeds), rtol=1e-5)
-
-
-def test_another_training_is_found_out(monkeypatch):
-    monkeypatch.setattr(benchmark, "MAPPINGS", {ONE_BY_ONE: benchmark.one_by_one})
-    monkeypatch.setattr(benchmark, "alone", lambda shape, seeds: np.ones((3, 2)))
-    monkeypatch.setattr(benchmark, "together", lambda *arguments: np.ones((3, 2)))
-    monkeypatch.setattr(benchmark, "in_two_processes", lambda config: 1.01 * np.ones((3, 2)))
+def test_another_training_is_found_out(instant, monkeypatch):
+    monkeypatch.setattr(benchmark, "in_two_processes", lambda config: 1.01 * np.ones((3, config.members)))
     with pytest.raises(Disagreement, match="'two processes' and 'alone' must agree"):
         benchmark.trainings(TOY)
+
+
+@pytest.mark.slow
+def test_losses_of_two_processes_are_those_of_one():
+    config = replace(TOY, seed=3)
+    expected = together(config.shape, config.seeds, MAPPINGS[ONE_BY_ONE])
+    np.testing.assert_allclose(benchmark.in_two_processes(config), expected, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return alone(FIVE_STEPS, SEEDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_losses_are_those_of_runs_alone(name, expected):
+    np.testing.assert_allclose(together(FIVE_STEPS, SEEDS, MAPPINGS[name]), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("ratio, met", [(0.75, True), (0.76, False)])
