@@ -34,7 +34,8 @@ from benchmarks import measure
 from benchmarks.comparison import Row, alike, cases, compare, times
 from benchmarks.compile_time import without_cache
 from benchmarks.goals import TOYS, Asked, Goal, Verdict, command, conduct
-from benchmarks.measure import Contestant, Disagreement, Effort
+from benchmarks.measure import Disagreement
+from jaxformer.analysis.timing import Contestant, Effort
 from jaxformer.config.decoders import grouped_query, llama
 from jaxformer.config.errors import UserError
 from jaxformer.config.model import DecoderConfig
