@@ -2,20 +2,22 @@
 
 Claim: attention answers after 1,024 tokens as after 8, and before any training the gradient of its answer reaches the
 fact from there. Recurrent networks forget: the answers of a tanh-RNN, a GRU, an LSTM and a linear recurrence get worse
-with distance, and so does their gradient, before training and after.
+with distance, and before any training their gradient vanishes with it.
 
 The task: one fact stands early, then come 8 to 1,024 other tokens, half of which say of three others what they are, at
 random, then the question. All are trained alike, on 1 to 64 tokens between fact and question; 128 and more were never
 learned. A fact is one token, so that no architecture has to put it together first.
 
 Attention is a decoder of two layers without positions; the others have two recurrent layers between embedding and
-output, their widths such that the parameters are as many. Each has the best of three learning rates, 1e-3, 3e-3 and
-1e-2. The gradient is that of the right answer's logit less the other's, with respect to a token's embedding.
+output, their widths such that the parameters are as many. Learning rates were looked at with one seed, two or three for
+each; all have 3e-3 but the GRU, which has 1e-2 because it was right more often at 1,024 tokens. The gradient is that of
+the right answer's logit less the other's, by a token's embedding.
 
 Cost: six minutes of processor time. Seen with seeds 0 to 4 on a busy AMD EPYC: the claim does not hold. Untrained, the
-gradient at 1,024 is 1e-35 of that at 8 for tanh-RNN, GRU and LSTM, 1/17 for attention and 1/37 for the linear
-recurrence. Trained, attention is right in 77% at 1,024 tokens, the LSTM nearly as often as at 8; the GRU and the linear
-recurrence lose a third.
+gradient at 1,024 is 1e-35 of that at 8 for tanh-RNN, GRU and LSTM, where float32 ends, 1/17 for attention and 1/37 for
+the linear recurrence. Trained, attention, GRU and LSTM are always right up to 128 tokens; at 1,024 the LSTM in 99%,
+attention, which never saw so many to choose from, in 77%, the GRU in 66%, the linear recurrence in 60%, the tanh-RNN,
+which learned the task in part, in 61%.
 """
 
 import sys
@@ -99,9 +101,9 @@ def main(config: ForgettingConfig, keep: Keep = compute) -> Report:
 def draw(path: Path, report: Report) -> str:
     """Accuracy against distance, the gradient that reaches the fact before training, and its share after it."""
     headings = ["Is Tom a cat or a mouse?", "Untrained: what reaches the fact", "Trained: the fact's share"]
-    figure, grid = panels.row(headings)
+    figure, grid = panels.row(headings, width=5.2)
     figures = report.figures
-    shown = (("accuracy", 1, (0.4, 1.02)), ("fact", 0, (-38.0, 2.0)), ("share", 1, (0.0, 1.02)))
+    shown = (("accuracy", 1, (0.4, 1.02)), ("fact", 0, (-38.0, 2.0)), ("share", 1, (0.0, 0.4)))
     for axes, (name, look, limits) in zip(grid, shown, strict=True):
         bands = {arm: interval(np.array(seen)[look]) for arm, seen in figures[name].items()}
         panels.many_curves(axes, figures["distances"], bands, limits)

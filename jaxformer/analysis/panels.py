@@ -121,9 +121,11 @@ def decades(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval]) -> 
     lowest = min(float(np.min(band.low)) for band in bands.values())
     highest = max(float(np.max(band.high)) for band in bands.values())
     many_curves(axes, x, bands, (lowest - 0.03 * (highest - lowest), highest + 0.03 * (highest - lowest)))
-    ticks = range(int(np.floor(lowest)), int(np.floor(highest)) + 1)
-    axes.set_yticks([tick for tick in ticks if tick >= axes.get_ylim()[0]])
-    axes.yaxis.set_major_formatter(lambda value, _: f"{10.0**value:,g}")
+    steps = (1, 2, 5) if highest - lowest < 2 else (1,)
+    powers = range(int(np.floor(lowest)), int(np.ceil(highest)) + 1)
+    ticks = [power + np.log10(step) for power in powers for step in steps]
+    axes.set_yticks([tick for tick in ticks if axes.get_ylim()[0] <= tick <= axes.get_ylim()[1]])
+    axes.yaxis.set_major_formatter(lambda value, _: f"{10.0**value:,.6g}")
 
 
 def doublings(axes: "Axes", x: Sequence[float]) -> None:

@@ -142,7 +142,7 @@ def test_axes_of_doublings_and_decades_name_what_stands_there():
     panels.doublings(axes, [64, 1024])
     assert [label.get_text() for label in axes.get_xticklabels()] == ["64", "1,024"]
     axes.figure.canvas.draw()
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["100", "1,000"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["50", "100", "200", "500", "1,000"]
 
 
 def test_a_heat_map_shows_its_values_beside_a_scale():
