@@ -185,7 +185,7 @@ def test_checkpoints_are_averaged(trained, said):
     with Checkpoints(trained.out / "checkpoints") as checkpoints:
         last = checkpoints.steps[-2:]
         one = load(trained.out)
-        each = [checkpoints.restore_params(one.params, averaged=True, step=step) for step in last]
+        each = [checkpoints.restore_params(one.params, averaged=True, step=step).params for step in last]
     mean = jax.tree.map(lambda a, b: (np.asarray(a, np.float64) + np.asarray(b, np.float64)) / 2, *each)
     averaged = load(trained.out, average=2)
     assert averaged.step == last[-1]

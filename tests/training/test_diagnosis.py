@@ -109,7 +109,7 @@ def test_a_layer_of_a_model_is_named():
     def infected(params, batch, key):
         def infect(path, leaf):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
-            return leaf.at[1].multiply(jnp.nan) if "encoder" in name and "feed_forward/" in name else leaf
+            return leaf.at[1].multiply(jnp.nan) if "encoder" in name and "/feed_forward/" in name else leaf
 
         return objective(jax.tree_util.tree_map_with_path(infect, params), batch, key)
 
