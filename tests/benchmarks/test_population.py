@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import population as benchmark
-from benchmarks.measure import Contestant, Disagreement
+from benchmarks.measure import Disagreement
 from benchmarks.population import (
     ALONE,
     DEVICES,
@@ -26,6 +26,7 @@ from benchmarks.population import (
     together,
 )
 from experiments.active_parameters import CONFIG, DENSE
+from jaxformer.analysis.timing import Contestant
 
 TOY = replace(quickened(Config()), seconds=0.0)
 FIVE_STEPS, SEEDS = replace(TOY.shape, steps=5), [3, 7]
