@@ -167,7 +167,11 @@ def in_two_processes(config: Config) -> np.ndarray:
         subprocess.Popen([sys.executable, "-c", PROGRAM, *words], stdout=subprocess.PIPE, cwd=measure.ROOT)
         for words in asked
     ]
-    answers = [process.communicate()[0] for process in started]
+    try:
+        answers = [process.communicate()[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()  # Of one that has ended, nothing; of an interruption, both.
     if any(process.returncode for process in started):
         raise Disagreement("a process of half of the seeds failed")
     return np.concatenate([np.array(json.loads(answer), np.float32) for answer in answers], axis=1)
