@@ -119,7 +119,7 @@ def draw(path: Path, report: Report) -> str:
     panels.curves(grid[0], heads, {"held-out loss": loss}, (0.0, 1.3 * float(loss.high.max())))
     ratios = {kind: [np.divide(*best_and_chance(by, kind)) for by in found.values()] for kind in READERS}
     panels.curves(grid[1], heads, {kind: interval(np.transpose(ratio)) for kind, ratio in ratios.items()}, (0.0, 8.0))
-    panels.level(grid[1], 1.0, "chance")
+    panels.level(grid[1], 1.0, "")
     for axes in grid[:2]:
         axes.set_xticks(heads, list(map(str, heads)))
         axes.minorticks_off()
@@ -128,7 +128,7 @@ def draw(path: Path, report: Report) -> str:
     panels.table(grid[2], score_SLN.reshape(len(score_SLN), -1), names, [f"{seed}" for seed in range(len(score_SLN))])
     panels.clouds(grid[3], {f"seed {i}": pair for i, pair in enumerate(crossing(found[several]))})
     grid[0].set(ylabel="nats a word")
-    grid[1].set(ylabel="weight of its links, by that by chance")
+    grid[1].set(ylabel="weight of links, relative to chance")
     grid[2].set(xlabel="layer.head of the encoder", ylabel="seed")
     grid[3].set(xlabel="weight of the aligned word", ylabel="loss without the head less with it, nats")
     return panels.save(figure, path, "Bands: Student's 95% interval over seeds.")
