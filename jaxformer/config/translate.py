@@ -57,7 +57,7 @@ class TranslateConfig(TrainingConfig):
     """Label smoothing."""
     z_loss: float = 0.0
     """Weight of log²Σexp(logits) in the loss."""
-    steps: int = 1500
+    steps: int = 1650
     search: SearchConfig = SearchConfig()
     watch: TranslationWatch = TranslationWatch()
 

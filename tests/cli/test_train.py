@@ -217,7 +217,7 @@ def test_a_run_alone_goes_on_as_it_began(trained, asked, tmp_path):
     out = str(trained.out)
     for more in ([], ["--until", "61"]):
         assert command(["train", "translate", "--out", out, *more]) == 0
-    assert command(["train", "translate", f"out={out}", "--steps=1500"]) == 0
+    assert command(["train", "translate", f"out={out}", "--steps=1650"]) == 0
     assert command(["train", "translate", f"--out={tmp_path}"]) == 0
     run_s, start = config_of(trained), TranslateConfig()
     assert asked == [
