@@ -25,7 +25,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +39,7 @@ from jaxformer.models.decoder import Decoder
 from jaxformer.objectives import Total
 from jaxformer.ops.losses import cross_entropy
 from jaxformer.recipes.experiment import Arrays, Keep, command, compute
-from jaxformer.training.study import Arm, StudyConfig, train
+from jaxformer.training.study import TOKENS, Arm, StudyConfig, initial, train
 
 CONFIG = StudyConfig(steps=400, look_every=200)
 QUICK = replace(CONFIG, seeds=tuple(range(5)), steps=200)
@@ -81,9 +80,6 @@ def arm(config: StudyConfig, shape: DecoderConfig) -> Arm:
     """A decoder that learns to tell who spoke last; a look is its accuracy at each place, [4 × length]."""
     model: Any = Decoder(shape, VOCABULARY)
 
-    def init(key: Array) -> Any:
-        return nn.meta.unbox(model.init(key, jnp.zeros((1, 2), jnp.int32)))
-
     def objective(params: Any, batch: Batch, key: Array | None) -> Total:
         costs_BT = cross_entropy(model.apply(params, batch.tokens_BT), batch.last_BT)
         return Total(jax.tree.map(jnp.sum, costs_BT), jnp.float32(batch.last_BT.size))
@@ -98,7 +94,7 @@ def arm(config: StudyConfig, shape: DecoderConfig) -> Arm:
     def held_out(seed: int) -> Batch:
         return texts(np.random.default_rng((seed, 2)), 64, 4 * LENGTH)
 
-    return Arm(init, objective, batches, held_out, look)
+    return Arm(initial(model, TOKENS), objective, batches, held_out, look)
 
 
 def part(config: StudyConfig, shape: DecoderConfig) -> Arrays:

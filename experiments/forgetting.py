@@ -107,7 +107,7 @@ def draw(path: Path, report: Report) -> str:
     for axes, (name, look, limits) in zip(grid, shown, strict=True):
         bands = {arm: interval(np.array(seen)[look]) for arm, seen in figures[name].items()}
         panels.many_curves(axes, figures["distances"], bands, limits)
-        panels.doublings(axes, figures["distances"])
+        panels.logarithmic(axes, figures["distances"])
         axes.axvline(figures["learned"], color=panels.GREY, linewidth=0.8, linestyle=":")
         axes.set_xlabel("tokens between fact and question")
     panels.level(grid[0], 0.5, "chance")

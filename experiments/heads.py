@@ -114,18 +114,16 @@ def draw(path: Path, report: Report) -> str:
     several, heads = report.figures["several"], report.figures["heads"]
     figure, grid = panels.row(["Loss", "Best head", f"Sense, {several} heads", f"Cross-attention, {several} heads"])
     for axes in grid[:2]:
-        axes.set(xscale="log", xlabel="heads, at equal width")
+        panels.logarithmic(axes, heads)
+        axes.set_xlabel("heads, at equal width")
     loss = interval(np.stack([by["loss"][-1] for by in found.values()], axis=-1))
     panels.curves(grid[0], heads, {"held-out loss": loss}, (0.0, 1.3 * float(loss.high.max())))
     ratios = {kind: [np.divide(*best_and_chance(by, kind)) for by in found.values()] for kind in READERS}
     panels.curves(grid[1], heads, {kind: interval(np.transpose(ratio)) for kind, ratio in ratios.items()}, (0.0, 8.0))
     panels.level(grid[1], 1.0, "")
-    for axes in grid[:2]:
-        axes.set_xticks(heads, list(map(str, heads)))
-        axes.minorticks_off()
     score_SLN = found[several]["sense"]
     names = [f"{layer + 1}.{head + 1}" for layer in range(score_SLN.shape[1]) for head in range(score_SLN.shape[2])]
-    panels.table(grid[2], score_SLN.reshape(len(score_SLN), -1), names, [f"{seed}" for seed in range(len(score_SLN))])
+    panels.heat(grid[2], score_SLN.reshape(len(score_SLN), -1), "weight of the deciding word", names)
     panels.clouds(grid[3], {f"seed {i}": pair for i, pair in enumerate(crossing(found[several]))})
     grid[0].set(ylabel="nats a word")
     grid[1].set(ylabel="weight of links, relative to chance")

@@ -106,7 +106,7 @@ def draw(path: Path, report: Report) -> str:
     for axes, name in zip(grid, ("accuracy", "weight"), strict=False):
         bands = {arm: interval(values_SP) for arm, values_SP in figures[name].items()}
         panels.many_curves(axes, pairs, bands, (0.0, 1.03))
-        panels.doublings(axes, pairs)
+        panels.logarithmic(axes, pairs)
         axes.set_xlabel("pairs in the row")
     panels.level(grid[0], 1 / figures["values"], "")
     grid[0].set_ylabel("accuracy on new rows")

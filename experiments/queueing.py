@@ -135,7 +135,7 @@ def draw(path: Path, report: Report) -> str:
     time = {name: interval(np.log10(times_RT)) for name, times_RT in figures["time"].items()}
     for axes, lengths, bands in ((grid[0], figures["lengths"], depth), (grid[1], figures["timed"], time)):
         panels.decades(axes, lengths, bands)
-        panels.doublings(axes, lengths)
+        panels.logarithmic(axes, lengths)
         axes.set_xlabel("tokens in the text")
     grid[0].set_ylabel("depth, operations")
     grid[1].set_ylabel("microseconds a token")

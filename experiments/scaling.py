@@ -133,12 +133,11 @@ def draw(path: Path, report: Report) -> str:
     units = ["variance", "entropy / log 64", "norm of the Jacobian, median query"]
     figure, grid = panels.row(["Scores", "Attention", "Gradient of the softmax", "Models in training"])
     for axes, unit, (name, limits) in zip(grid, units, LIMITS.items(), strict=False):
-        axes.set(xscale="log", yscale="log", xlabel="d_k, width of a head", ylabel=unit)
+        axes.set(yscale="log", xlabel="d_k, width of a head", ylabel=unit)
         logs = {arm: interval(np.log(np.transpose(by[name]))) for arm, by in report.figures["start"].items()}
         bands = {f"{arm} division": Interval(*map(np.exp, log)) for arm, log in logs.items()}
         panels.curves(axes, WIDTHS, bands, limits)
-        axes.set_xticks(WIDTHS, list(map(str, WIDTHS)))
-        axes.minorticks_off()
+        panels.logarithmic(axes, WIDTHS)
     losses = {(layers, arm): by[arm]["loss"] for layers, by in report.figures["training"].items() for arm in BOUNDS}
     bands = {f"{layers} layers, {arm}": interval(np.transpose(loss)) for (layers, arm), loss in losses.items()}
     panels.curves(grid[3], report.figures["steps"], bands, (0.0, 5.5))

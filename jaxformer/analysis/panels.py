@@ -46,15 +46,34 @@ def curves(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limi
 
     Axes that are to be logarithmic are made so before.
     """
-    axes.set_ylim(*limits)
-    styled = sorted(zip(bands.items(), STYLES, strict=False), key=lambda entry: -entry[0][1].mean[-1])
-    ends = [axes.transData.transform((x[-1], band.mean[-1])) for (_, band), _ in styled]
-    places = _apart([float(axes.transAxes.inverted().transform(end)[1]) - _GAP for end in ends])
-    for ((name, band), (colour, _, dashes)), place in zip(styled, places, strict=True):
-        axes.plot(x, band.mean, color=colour, linestyle=dashes, linewidth=1.8)
-        axes.fill_between(x, band.low, band.high, color=colour, alpha=0.2, linewidth=0)
+    ends = _drawn(axes, x, bands, limits)
+    places = _apart([height - _GAP for _, height, _ in ends])
+    for (name, _, colour), place in zip(ends, places, strict=True):
         across = axes.get_xaxis_transform()
         axes.text(x[-1], place, name, color=colour, ha="right", va="center", fontsize=9, transform=across)
+
+
+def many_curves(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limits: tuple[float, float]) -> None:
+    """`curves` that end close to each other: their names stand to the right of the panel, in the order of the ends."""
+    ends = _drawn(axes, x, bands, limits)
+    for (name, _, colour), place in zip(ends, _apart([height for _, height, _ in ends]), strict=True):
+        axes.annotate(name, (1.02, place), xycoords="axes fraction", color=colour, va="center", fontsize=9)
+
+
+def _drawn(
+    axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limits: tuple[float, float]
+) -> list[tuple[str, float, str]]:
+    """Draws them, and gives each name, the height of its curve's end as a part of the panel's, and its colour, from the
+    top down.
+    """
+    axes.set_ylim(*limits)
+    ends = []
+    for (name, band), (colour, _, dashes) in zip(bands.items(), STYLES, strict=False):
+        axes.plot(x, band.mean, color=colour, linestyle=dashes, linewidth=1.8)
+        axes.fill_between(x, band.low, band.high, color=colour, alpha=0.2, linewidth=0)
+        end = axes.transData.transform((x[-1], band.mean[-1]))
+        ends.append((name, float(axes.transAxes.inverted().transform(end)[1]), colour))
+    return sorted(ends, key=lambda end: -end[1])
 
 
 _GAP = 0.065
@@ -68,32 +87,6 @@ def _apart(heights: Sequence[float]) -> list[float]:
         places.append(min(height, places[-1] - _GAP) if places else min(height, 1.0))
     lowest = [_GAP * (len(places) - i - 0.5) for i in range(len(places))]
     return [max(place, least) for place, least in zip(places, lowest, strict=True)]
-
-
-def many_curves(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limits: tuple[float, float]) -> None:
-    """`curves` that end close to each other: their names stand to the right of the panel, in the order of the ends."""
-    ends = _bands(axes, x, bands, limits)
-    gap = 0.06 * (limits[1] - limits[0])
-    places: list[float] = []
-    for _, height, _ in ends:
-        places.append(min(height, places[-1] - gap) if places else height)
-    for i, (name, _, colour) in enumerate(ends):
-        # Names that would stand below the panel push those above them up.
-        place = max(places[i], limits[0] + gap * (len(ends) - 1 - i))
-        axes.annotate(name, (1.02, place), xycoords=axes.get_yaxis_transform(), color=colour, va="center", fontsize=9)
-
-
-def _bands(
-    axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limits: tuple[float, float]
-) -> list[tuple[str, float, str]]:
-    """Draws them, and gives each name, the height of the curve's end and its colour, from the top down."""
-    axes.set_ylim(*limits)
-    ends = []
-    for (name, band), (colour, _, dashes) in zip(bands.items(), STYLES, strict=False):
-        axes.plot(x, band.mean, color=colour, linestyle=dashes, linewidth=1.8)
-        axes.fill_between(x, band.low, band.high, color=colour, alpha=0.2, linewidth=0)
-        ends.append((name, float(band.mean[-1]), colour))
-    return sorted(ends, key=lambda end: -end[1])
 
 
 def dots(axes: "Axes", columns: Sequence[str], groups: Mapping[str, np.ndarray], limits: tuple[float, float]) -> None:
@@ -128,18 +121,19 @@ def decades(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval]) -> 
     axes.yaxis.set_major_formatter(lambda value, _: f"{10.0**value:,.6g}")
 
 
-def doublings(axes: "Axes", x: Sequence[float]) -> None:
-    """A horizontal axis to base 2 with a tick at each of these values."""
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(x, [f"{value:,g}" for value in x])
-    axes.minorticks_off()
-
-
-def heat(axes: "Axes", values_RC: np.ndarray, quantity: str) -> None:
-    """Values from 0 up as the shades of a table, its first row on top, beside the scale of the quantity."""
+def heat(
+    axes: "Axes", values_RC: np.ndarray, quantity: str, columns: Sequence[str] = (), rows: Sequence[str] = ()
+) -> None:
+    """Values from 0 up as the shades of a table, its first row on top, beside the scale of the quantity; columns and
+    rows are numbered unless they have names.
+    """
     image = axes.imshow(values_RC, cmap="Blues", vmin=0.0, aspect="auto", interpolation="nearest")
     axes.locator_params(integer=True)
-    axes.grid(False)
+    if columns:
+        axes.set_xticks(range(len(columns)), columns, fontsize=8, rotation=90)
+    if rows:
+        axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.grid(visible=False)
     axes.figure.colorbar(image, ax=axes, shrink=0.85, label=quantity)
 
 
@@ -148,16 +142,6 @@ def clouds(axes: "Axes", groups: Mapping[str, tuple[Any, Any]]) -> None:
     for (name, (x, y)), (colour, mark, _) in zip(groups.items(), STYLES, strict=False):
         axes.plot(x, y, linestyle="none", color=colour, marker=mark, markersize=4.5, alpha=0.6, label=name)
     axes.legend(fontsize=9, labelcolor="linecolor", frameon=False, handletextpad=0.2)
-
-
-def table(axes: "Axes", values: np.ndarray, columns: Sequence[str], rows: Sequence[str]) -> None:
-    """Values [rows, columns] as a heat map from zero to the largest, which its title names."""
-    axes.imshow(values, cmap="Blues", vmin=0.0, aspect="auto", interpolation="nearest")
-    axes.set_xticks(range(len(columns)), columns, fontsize=8, rotation=90)
-    axes.set_yticks(range(len(rows)), rows, fontsize=8)
-    axes.tick_params(length=0)
-    axes.grid(visible=False)
-    axes.set_title(f"{axes.get_title(loc='left')}; darkest: {np.max(values):.2f}", loc="left", fontsize=11, pad=10)
 
 
 def points(axes: "Axes", x: Sequence[float], name: str, values: Interval, style: int = 0) -> None:
@@ -172,7 +156,7 @@ def logarithmic(axes: "Axes", ticks: Sequence[float]) -> None:
     """A logarithmic horizontal axis with its numbers written out at `ticks`."""
     axes.set_xscale("log")
     axes.minorticks_off()
-    axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axes.set_xticks(ticks, [f"{tick:,.4g}" for tick in ticks])
 
 
 def rows(axes: "Axes", names: Sequence[str], values: Interval) -> None:

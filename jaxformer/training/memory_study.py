@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +15,7 @@ from jaxformer.models.decoder import Decoder
 from jaxformer.models.recurrent_decoder import RecurrentDecoder
 from jaxformer.objectives import Total
 from jaxformer.ops.losses import cross_entropy
-from jaxformer.training.study import Arm, StudyConfig, stacked
+from jaxformer.training.study import TOKENS, Arm, StudyConfig, initial, stacked
 
 KINDS = 2
 """A cat or a mouse: tokens 0 and 1 are the answers."""
@@ -137,9 +136,6 @@ def memory_arm(config: MemoryConfig, decoder: DecoderConfig | RecurrentDecoderCo
         share_B = fact_B / jnp.maximum(jnp.sum(length_BT, axis=1), SMALLEST)
         return Remembered(total.costs.correct / total.tokens, decades, jnp.mean(share_B))
 
-    def init(key: Array) -> Any:
-        return nn.meta.unbox(model.init(key, jnp.zeros((1, 2), jnp.int32)))
-
     def batches(seed: int) -> Iterator[Told]:
         rng = np.random.default_rng((seed, 1))
         return (told(config, rng, rng.choice(config.learned, config.batch), span) for _ in range(config.steps))
@@ -156,4 +152,4 @@ def memory_arm(config: MemoryConfig, decoder: DecoderConfig | RecurrentDecoderCo
         seen = [jax.lax.map(lambda rows: look(params, rows), part) for part in parts]
         return jax.tree.map(lambda *found: jnp.concatenate(found), *seen)
 
-    return Arm(init, objective, batches, held_out, each)
+    return Arm(initial(model, TOKENS), objective, batches, held_out, each)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +12,7 @@ from jax import Array
 from jaxformer.models.lookup import Lookup, Reader, Shelf
 from jaxformer.objectives import Total
 from jaxformer.ops.losses import cross_entropy
-from jaxformer.training.study import Arm, StudyConfig, stacked
+from jaxformer.training.study import Arm, StudyConfig, initial, stacked
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,6 @@ def recall_arm(config: RecallConfig, reader: Reader) -> Arm:
             shelf.asked_BQ[0],
         )
 
-    def init(key: Array) -> Any:
-        return nn.meta.unbox(model.init(key, random_shelf(config, np.random.default_rng(0), np.array([1]))))
-
     def batches(seed: int) -> Iterator[Shelf]:
         rng = np.random.default_rng((seed, 1))
         return (random_shelf(config, rng, rng.choice(config.pairs, config.batch)) for _ in range(config.steps))
@@ -98,4 +94,11 @@ def recall_arm(config: RecallConfig, reader: Reader) -> Arm:
     def each(params: Any, shelves: Shelf) -> Recalled:
         return jax.lax.map(lambda shelf: look(params, shelf), shelves)
 
-    return Arm(init, objective, batches, held_out, each, config.width)
+    return Arm(
+        initial(model, random_shelf(config, np.random.default_rng(0), np.array([1]))),
+        objective,
+        batches,
+        held_out,
+        each,
+        config.width,
+    )

@@ -21,7 +21,7 @@ from jaxformer.models.decoder import Decoder
 from jaxformer.models.encoder import Encoder
 from jaxformer.objectives import Objective, causal, masked
 from jaxformer.ops.losses import cross_entropy
-from jaxformer.training.study import Arm, StudyConfig
+from jaxformer.training.study import TOKENS, Arm, StudyConfig, initial
 
 PAD, BEGIN, MASK, FIRST = range(4)
 """What is no word; words are numbered from FIRST on."""
@@ -157,9 +157,6 @@ def _at(x_GT: Any, place_G: Any) -> Any:
 
 
 def _arm(config: SentenceStudyConfig, model: nn.Module, objective: Objective, batch: Callable, fill: Fill) -> Arm:
-    def init(key: Array) -> Any:
-        return nn.meta.unbox(model.init(key, jnp.ones((1, 2), jnp.int32)))
-
     def batches(seed: int) -> Iterator[Any]:
         rng, known_NT = np.random.default_rng(seed), _sentences(config).known_NT
         return (batch(rng.choice(known_NT, config.batch), (seed, step)) for step in range(config.steps))
@@ -167,4 +164,4 @@ def _arm(config: SentenceStudyConfig, model: nn.Module, objective: Objective, ba
     def look(params: Any, gaps: Gaps) -> Any:
         return filled(fill(params, gaps), gaps)
 
-    return Arm(init, objective, batches, lambda seed: held_out_gaps(config, seed), look)
+    return Arm(initial(model, TOKENS), objective, batches, lambda seed: held_out_gaps(config, seed), look)

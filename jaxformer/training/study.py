@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
 from jax import Array
 
 from jaxformer.analysis.evidence import check_seeds
 from jaxformer.config.training import AdamW, Cosine, NoAverage, OptimizationConfig
-from jaxformer.objectives import Objective
+from jaxformer.objectives import Objective, Total
 from jaxformer.training.optimizers import optimizer
 from jaxformer.training.population import history, population
 from jaxformer.training.state import TrainState, new_state
@@ -65,6 +66,20 @@ class Trained(NamedTuple):
     """What `look` gave before the first step and after each `look_every`-th, NumPy [looks, seeds, ...]."""
     params: Any
     """The last parameters, [seeds, ...]."""
+
+
+TOKENS = np.ones((1, 2), np.int32)
+"""The smallest rows of tokens that a model is called with."""
+
+
+def initial(model: nn.Module, *inputs: Any) -> Callable[[Array], Any]:
+    """A random key → the parameters of a model that is called with inputs of these shapes."""
+    return lambda key: nn.meta.unbox(model.init(key, *inputs))
+
+
+def mean_costs(total: Total) -> dict[str, Array]:
+    """The "loss" in nats a token, and the "accuracy"."""
+    return {"loss": total.costs.nll / total.tokens, "accuracy": total.costs.correct / total.tokens}
 
 
 def train(config: StudyConfig, arm: Arm) -> Trained:

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -13,7 +11,7 @@ from jaxformer.config.model import DecoderConfig
 from jaxformer.data.packing import TextBatch
 from jaxformer.models.decoder import Decoder
 from jaxformer.objectives import causal
-from jaxformer.training.study import Arm, StudyConfig
+from jaxformer.training.study import TOKENS, Arm, StudyConfig, initial, mean_costs
 
 Rows = Callable[[np.random.Generator, int], TextBatch]
 """(random numbers, count) → so many rows; what is not counted is given and not asked."""
@@ -36,18 +34,16 @@ def synthetic_arm(config: StudyConfig, model: Decoder, rows: Rows) -> Arm:
     """
     objective = causal(model)
 
-    def init(key: Array) -> Any:
-        return nn.meta.unbox(model.init(key, jnp.zeros((1, 2), jnp.int32)))
-
     def batches(seed: int) -> Iterator[TextBatch]:
         rng = np.random.default_rng((seed, 1))
         return (rows(rng, config.batch) for _ in range(config.steps))
 
     def look(params: Any, held_out: TextBatch) -> dict[str, Array]:
-        total = objective(params, held_out, None)
-        return {"loss": total.costs.nll / total.tokens, "accuracy": total.costs.correct / total.tokens}
+        return mean_costs(objective(params, held_out, None))
 
-    return Arm(init, objective, batches, lambda seed: held_out_rows(rows, seed), look, model.config.width)
+    return Arm(
+        initial(model, TOKENS), objective, batches, lambda seed: held_out_rows(rows, seed), look, model.config.width
+    )
 
 
 def held_out_rows(rows: Rows, seed: int) -> TextBatch:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -17,7 +16,7 @@ from jaxformer.data.text import load_text
 from jaxformer.models.decoder import Decoder
 from jaxformer.objectives import causal
 from jaxformer.text.characters import ByteTokenizer
-from jaxformer.training.study import Arm, StudyConfig, stacked
+from jaxformer.training.study import TOKENS, Arm, StudyConfig, initial, stacked
 
 TOKENIZER = ByteTokenizer()
 _SPECIAL: dict[str, Any] = {"end": TOKENIZER.eos, "vocabulary": TOKENIZER.size}
@@ -60,9 +59,6 @@ def text_arm(config: TextStudyConfig, decoder: DecoderConfig) -> Arm:
     model = Decoder(decoder, TOKENIZER.size)
     objective, held_out = causal(model), held_out_text(config)
 
-    def init(key: Array) -> Any:
-        return nn.meta.unbox(model.init(key, jnp.zeros((1, 2), jnp.int32)))
-
     def batches(seed: int) -> Iterator[TextBatch]:
         stream = text_batches(config.rows, builtin_text()[0], seed, **_SPECIAL)
         return (stream[i] for i in range(config.steps))
@@ -71,4 +67,4 @@ def text_arm(config: TextStudyConfig, decoder: DecoderConfig) -> Arm:
         totals = jax.lax.map(lambda batch: objective(params, batch, None), batches)
         return jnp.sum(totals.costs.nll) / jnp.sum(totals.tokens)
 
-    return Arm(init, objective, batches, lambda seed: held_out, look, decoder.width)
+    return Arm(initial(model, TOKENS), objective, batches, lambda seed: held_out, look, decoder.width)

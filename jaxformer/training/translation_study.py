@@ -6,8 +6,6 @@ from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
-import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -19,7 +17,7 @@ from jaxformer.data.grammar import Example
 from jaxformer.decoding.greedy import greedy
 from jaxformer.models.seq2seq import Transformer
 from jaxformer.objectives import translation
-from jaxformer.training.study import Arm, StudyConfig
+from jaxformer.training.study import TOKENS, Arm, StudyConfig, initial, mean_costs
 
 PAD, BEGIN, END = range(3)
 _MARKS = ("<pad>", "<begin>", "<end>")
@@ -133,9 +131,6 @@ def translation_arm(config: TranslationStudyConfig) -> Arm:
     model, text = translator(config), corpus_of(config)
     objective, pairs, held_out = translation(model), text.rows(text.train), text.rows(text.held_out)
 
-    def init(key: Array) -> Any:
-        return nn.meta.unbox(model.init(key, jnp.zeros((1, 2), jnp.int32), jnp.zeros((1, 2), jnp.int32)))
-
     def batches(seed: int) -> Iterator[PairBatch]:
         rng = np.random.default_rng((seed, 1))
         for _ in range(config.steps):
@@ -143,7 +138,6 @@ def translation_arm(config: TranslationStudyConfig) -> Arm:
             yield PairBatch(pairs.source_BS[rows_B], pairs.target_BT[rows_B])
 
     def look(params: Any, batch: PairBatch) -> dict[str, Array]:
-        total = objective(params, batch, None)
-        return {"loss": total.costs.nll / total.tokens, "accuracy": total.costs.correct / total.tokens}
+        return mean_costs(objective(params, batch, None))
 
-    return Arm(init, objective, batches, lambda seed: held_out, look, config.model.width)
+    return Arm(initial(model, TOKENS, TOKENS), objective, batches, lambda seed: held_out, look, config.model.width)
