@@ -33,8 +33,9 @@ from jaxformer.objectives import classification
 from jaxformer.recipes.bundle import Bundle
 from jaxformer.text.kinds import train_tokenizer
 from jaxformer.text.pretrained import PretrainedTokenizer
+from jaxformer.training.conduct import FREE, restored, run_job
 from jaxformer.training.given import check_as_begun, digest
-from jaxformer.training.job import FREE, Job, restored, run_job
+from jaxformer.training.job import Job
 from jaxformer.training.labelling import Labeller, LabelScores, label_scores, marks_of
 from jaxformer.training.loop import Validation
 from jaxformer.training.run import RunFolder, write_whole

@@ -25,8 +25,9 @@ from jaxformer.recipes.lessons import Lesson, abstract_batch, held_out_prompts, 
 from jaxformer.text.pretrained import PretrainedTokenizer
 from jaxformer.text.turns import encode_prompt, template_of
 from jaxformer.training.balance import bias_rates
+from jaxformer.training.conduct import FREE, restored, run_job
 from jaxformer.training.given import check_as_begun, digest
-from jaxformer.training.job import FREE, Job, restored, run_job
+from jaxformer.training.job import Job
 from jaxformer.training.loop import Validation
 from jaxformer.training.lora import Updates, adapted, merged
 from jaxformer.training.run import RunFolder, write_whole

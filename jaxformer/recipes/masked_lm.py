@@ -25,8 +25,9 @@ from jaxformer.recipes.bundle import Bundle
 from jaxformer.recipes.fill import fill
 from jaxformer.text.kinds import train_tokenizer
 from jaxformer.text.pretrained import PretrainedTokenizer
+from jaxformer.training.conduct import FREE, restored, run_job
 from jaxformer.training.evaluation import evaluate_loss, perplexity
-from jaxformer.training.job import FREE, Job, restored, run_job
+from jaxformer.training.job import Job
 from jaxformer.training.loop import Validation
 from jaxformer.training.run import RunFolder, write_whole
 

@@ -25,8 +25,9 @@ from jaxformer.models.seq2seq import Transformer
 from jaxformer.objectives import translation
 from jaxformer.recipes.bundle import Bundle
 from jaxformer.text.bpe import BpeTokenizer, train_bpe
+from jaxformer.training.conduct import FREE, restored, run_job
 from jaxformer.training.evaluation import Translator, evaluate_loss, perplexity
-from jaxformer.training.job import FREE, Job, restored, run_job
+from jaxformer.training.job import Job
 from jaxformer.training.loop import Validation
 from jaxformer.training.run import RunFolder, write_whole
 from jaxformer.training.scoring import Scores, score

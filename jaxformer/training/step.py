@@ -134,6 +134,16 @@ class ShapedStep:
             compiled = pool.map(lambda program: program.compile(), lowered)
         self._compiled = {_shapes(batch): program for batch, program in zip(abstract_batches, compiled, strict=True)}
 
+    @property
+    def memory(self) -> tuple[int, int]:
+        """Bytes of what the step for the largest batch is given, and of what the hungriest needs besides to work in, by
+        the compiler's own account. Zeros where it gives none.
+        """
+        accounts = [program.memory_analysis() for program in self._compiled.values()]
+        known = [account for account in accounts if account is not None]
+        given = max((account.argument_size_in_bytes for account in known), default=0)
+        return given, max((account.temp_size_in_bytes for account in known), default=0)
+
     def __call__(self, state: TrainState, batch: Any, frozen: Any = None) -> tuple[TrainState, Metrics]:
         return self._compiled[_shapes(batch)](state, batch, frozen)
 

@@ -11,7 +11,7 @@ from jaxformer import cli
 from jaxformer.cli.keeping import CACHE, CACHE_SIZE, KEEP_MEMORY, TUNABLES, keep_compiled
 from jaxformer.config.presets import PRESETS
 from jaxformer.recipes.reproduce import Interrupted
-from jaxformer.training.job import JOBS
+from jaxformer.training.run import JOBS
 from tests.cli.toy import ROOT, refusal
 
 pytestmark = pytest.mark.smoke

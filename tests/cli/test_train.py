@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -101,7 +102,18 @@ def test_the_banner_comes_before_the_first_step(trained):
     banner, _, rest = trained.printed.partition("step 1/60 ")
     assert rest
     said = {line[:10].strip(): line[11:] for line in banner.splitlines()}
-    assert list(said) == ["devices", "model", "work", "data", "batches", "output", "note", "compiled", "attention"]
+    assert list(said) == [
+        "devices",
+        "model",
+        "work",
+        "data",
+        "batches",
+        "output",
+        "note",
+        "compiled",
+        "memory",
+        "attention",
+    ]
     config, vocabulary = config_of(trained), BpeTokenizer.load(trained.out / "tokenizer.json").size
     parameters = parameter_count(parameter_table(abstract_parameters(build(config.model, vocabulary))))
     assert said["devices"].startswith("1 x cpu, ") and "'data': 1" in said["devices"]
@@ -114,6 +126,7 @@ def test_the_banner_comes_before_the_first_step(trained):
     assert said["output"] == str(trained.out)
     assert said["note"] == "dropped 1 of 201 sentence pairs (0.50%) longer than max_length=8 tokens"
     assert said["compiled"].startswith("1 shapes (40x6) in ")
+    assert re.fullmatch(r"[\d.]+ KiB of state and batch, [\d.]+ [KM]iB to work in", said["memory"])
     assert said["attention"].startswith("Formula() for 40 x ") and said["attention"].endswith(": there are few scores")
 
 

@@ -55,12 +55,12 @@ def test_a_translation_is_told_of_its_batches_as_they_are_asked_for():
 
 def test_a_run_without_memory_ends_with_what_would_help(tmp_path, monkeypatch, capsys):
     from jaxformer.cli import run
-    from jaxformer.training import job
+    from jaxformer.training import conduct
 
     def exhausted(*arguments):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9999999999 bytes.")
 
-    monkeypatch.setattr(job, "_loop", exhausted)
+    monkeypatch.setattr(conduct, "_loop", exhausted)
     code = run(training(write_corpus(tmp_path / "corpus"), tmp_path / "run"))
     *_, line = capsys.readouterr().err.splitlines()
     assert code == 1

@@ -19,7 +19,7 @@ from jaxformer.config.translate import SearchConfig, TranslateConfig, Translatio
 from jaxformer.data.corpora import load_corpus
 from jaxformer.recipes import translate
 from jaxformer.recipes.translate import load, train
-from jaxformer.training import job
+from jaxformer.training import conduct
 from jaxformer.training.checkpoint import Checkpoints
 from jaxformer.training.evaluation import perplexity
 from jaxformer.training.run import RunFolder
@@ -80,7 +80,7 @@ def test_a_run_that_diverges_fails_in_one_line_and_keeps_what_was_good(data, tmp
 
 def test_two_do_not_train_in_one_folder(data, tmp_path, monkeypatch):
     out = tmp_path / "run"
-    monkeypatch.setattr(job, "_train", lambda task, run, until, stop: run.begin(task.config, {}))
+    monkeypatch.setattr(conduct, "_train", lambda task, run, until, stop: run.begin(task.config, {}))
     with RunFolder(out).locked(), pytest.raises(UserError, match="is in use by another process"):
         train(small(data), out)
     assert [path.name for path in out.iterdir()] == [".lock"]
@@ -122,7 +122,7 @@ def test_the_banner_counts_an_epoch_as_it_is(data, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(translate, "run_job", lambda task, run, until: seen.append((task, run)))
     train(small(data, "batches.buckets=2", "batches.tokens=95"), tmp_path / "run")
     ((task, run),) = seen
-    job._banner(task, {"devices": []}, run.path, None)
+    conduct._banner(task, {"devices": []}, run.path, None)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("batches ")]
     epoch = [task.batches[index] for index in range(task.batches.per_epoch)]
     pad = task.tokenizer.pad

@@ -13,7 +13,7 @@ from jaxformer.parallel.mesh import make_mesh
 from jaxformer.recipes.causal_lm import CausalLmTask
 from jaxformer.text.kinds import train_tokenizer
 from jaxformer.training.checkpoint import Checkpoints
-from jaxformer.training.job import run_job
+from jaxformer.training.conduct import run_job
 from jaxformer.training.loop import Diverged
 from jaxformer.training.run import RunFolder
 from tests.cli.toy import read_metrics
