@@ -98,6 +98,8 @@ class MultiHead:
         if self.window is not None:
             at_least_one(self, "window")
         positive(self, "scale", "softcap")
+        if self.rotary is not None:
+            self.rotary.rotated_width(self.head_width)  # which refuses one that does not turn
 
     @property
     def biased_output(self) -> bool:
@@ -140,6 +142,7 @@ class Latent:
     def __post_init__(self):
         at_least_one(self, "heads", "latent_width", "head_width", "rotary_width", "value_width")
         positive(self, "scale")
+        self.rotary.rotated_width(self.rotary_width)
 
     @property
     def score_scale(self) -> float:

@@ -75,7 +75,7 @@ def build(files: Mapping[str, bytes]) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_buffer(files[TOKENIZER])
     except Exception as error:  # the library raises bare Exception for a broken file
-        raise UserError(f"{TOKENIZER} is damaged: {_first_line(error)}") from None
+        raise UserError(f"{TOKENIZER} is damaged: {first_line(error)}") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     _add_numbered(tokenizer, files)
@@ -149,7 +149,8 @@ def _class(config: Mapping[str, Any]) -> str:
     return str(config.get("tokenizer_class") or "").removesuffix("Fast")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of the library says, which may go on for pages."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
@@ -168,7 +169,7 @@ def _add_numbered(tokenizer: Tokenizer, files: Mapping[str, bytes]) -> None:
                 for content, i in read_object(files, ADDED).items()
             }
     except (AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"the added tokens in {source} are damaged: {_first_line(error)}") from None
+        raise UserError(f"the added tokens in {source} are damaged: {first_line(error)}") from None
     for i, token in sorted(numbered.items(), key=lambda item: item[0]):
         if token.content not in known:
             tokenizer.add_tokens([token])
@@ -202,7 +203,7 @@ def _from_vocabulary(folder: Path, files: Mapping[str, bytes]) -> Tokenizer:
         if {"vocab.json", "merges.txt"} <= names and kind in ("", *_BYTE_LEVEL_CLASSES):
             return _byte_level(folder, config)
     except Exception as error:  # the library raises bare Exception for a broken file
-        raise UserError(f"the vocabulary is damaged: {_first_line(error)}") from None
+        raise UserError(f"the vocabulary is damaged: {first_line(error)}") from None
     raise UserError(
         f"there is no {TOKENIZER}, and no vocabulary that says enough without it ({kind or 'of unknown kind'}); let "
         "transformers write one: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,11 +91,13 @@ class PretrainedTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, nothing added; it may yield the unknown id, and no other special one."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        with _refusing():
+            return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, in parallel threads."""
-        return [e.ids for e in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        with _refusing():
+            return [e.ids for e in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def encode_prompt(self, text: str) -> list[int]:
         """Ids of a text to be continued, with the marks that the model expects around it."""
@@ -102,14 +105,16 @@ class PretrainedTokenizer:
 
     def encode_marked(self, text: str) -> Encoding:
         """A text that holds its own marks, such as a rendered chat: the text of a special token is that token."""
-        return _encoding(self._reader.encode(text, add_special_tokens=False))
+        with _refusing():
+            return _encoding(self._reader.encode(text, add_special_tokens=False))
 
     def encode_with_specials(self, text: str, pair: str | None = None, *, read_specials: bool = False) -> Encoding:
         """One text or two with the marks that the model expects around them, for BERT [CLS] text [SEP] pair [SEP].
 
         With `read_specials` the text of a special token is that token, as "[MASK]" in a text to be filled in.
         """
-        return _encoding((self._reader if read_specials else self._tokenizer).encode(text, pair))
+        with _refusing():
+            return _encoding((self._reader if read_specials else self._tokenizer).encode(text, pair))
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids; specials are left out, and bytes that form no character become U+FFFD.
@@ -178,6 +183,17 @@ class PretrainedTokenizer:
             missing["tokenizer_class"] = "PreTrainedTokenizerFast"
         whole = json.dumps(config | missing, indent=2, ensure_ascii=False).encode() + b"\n"
         return whole if missing else self._files[hf.CONFIG]
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """UserError where a text cannot be encoded, as by a vocabulary that lacks its unknown token."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:  # the library raises bare Exception
+            raise
+        raise UserError(f"this tokenizer cannot encode the text: {hf.first_line(error)}") from None
 
 
 def _plain_ids(tokenizer: HfTokenizer, text: str) -> list[int]:

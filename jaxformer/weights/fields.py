@@ -1,11 +1,17 @@
 """Reading a config.json: every field is either used, or known to say nothing, or stops the load."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from jaxformer.config.errors import UserError
 
-_REQUIRED = object()
+_REQUIRED: Any = object()
+
+MOST, MOST_LAYERS = 1 << 24, 1 << 12
+"""Far above any model's sizes and layers. A number from a stranger's file is held against them before anything is made
+as large as it says.
+"""
 
 SILENT = frozenset(
     [
@@ -104,8 +110,48 @@ class Fields:
         if name in self._data:
             return self._data[name]
         if default is _REQUIRED:
-            raise UserError(f"{self.where} has no field {name}, which a {self._data.get('model_type')} model needs")
+            raise UserError(f"{self.where} has no field {name}, which its model needs")
         return default
+
+    def count(self, name: str, default: Any = _REQUIRED, least: int = 1, most: int = MOST) -> Any:
+        """A whole number between bounds; None, or null in the file, where that is the default."""
+
+        def fits(value: Any) -> bool:
+            return type(value) is int and least <= value <= most
+
+        return self._fitting(name, default, fits, f"a whole number from {least} to {most}")
+
+    def layers(self, name: str, default: Any = _REQUIRED) -> Any:
+        """A number of layers."""
+        return self.count(name, default, most=MOST_LAYERS)
+
+    def number(self, name: str, default: Any = _REQUIRED, least: float = math.ulp(0.0)) -> Any:
+        """A number above 0, or from another bound on, that float32 can hold; None as in `count`."""
+
+        def fits(value: Any) -> bool:
+            return type(value) in (int, float) and least <= value <= 3e38
+
+        return self._fitting(name, default, fits, f"a number {'above 0' if 0 < least < 1 else f'from {least:g} on'}")
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or false; null is false."""
+        return bool(self._fitting(name, default, lambda value: value is None or type(value) is bool, "true or false"))
+
+    def listed(self, name: str, allowed: Collection[Any], length: int | None = None) -> list[Any]:
+        """A list of values that are allowed, of so many where a length is given; empty where there is none, or null."""
+
+        def fits(value: Any) -> bool:
+            whole = isinstance(value, list) and all(each in allowed for each in value)
+            return whole and (length is None or len(value) == length)
+
+        many = "" if length is None else f"{length} "
+        return self._fitting(name, None, fits, f"a list of {many}values in {allowed}") or []
+
+    def _fitting(self, name: str, default: Any, fits: Callable[[Any], bool], what: str) -> Any:
+        value = self(name, default)
+        if not (fits(value) or (value is None and default is None)):
+            raise UserError(f"{self.where}: {name} must be {what}, got {value!r}")
+        return value
 
     def follows(self, *names: str) -> None:
         """These fields follow from others, or say nothing of a forward pass."""
@@ -121,7 +167,7 @@ class Fields:
     def choose(self, name: str, choices: Mapping[Any, Any], default: Any = _REQUIRED) -> Any:
         """What the field's value stands for; UserError, with what is known, for another value."""
         value = self(name, default)
-        if value not in choices:
+        if value not in list(choices):  # a mapping would ask for the hash of a list
             known = ", ".join(map(repr, choices))
             raise UserError(f"{self.where}: {name} must be one of {known} to be supported, got {value!r}")
         return choices[value]

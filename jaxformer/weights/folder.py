@@ -56,7 +56,7 @@ def describe(fields: Mapping[str, Any], where: str) -> Described:
         raise UserError(f"{where}: model_type {family!r} is not known; the known ones are {', '.join(FAMILIES)}")
     try:
         return FAMILIES[family](Fields(fields, where))
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise UserError(f"{where}: {error}") from None
 
 

@@ -133,7 +133,7 @@ def bert_fields(config: EncoderConfig) -> dict[str, Any]:
 
 def roberta(fields: Fields) -> Described:
     """The config.json of RoBERTa, whose positions are counted from the row after that of the padding token."""
-    heads, first = _heads(fields, ROBERTA_HEADS), fields("pad_token_id", 1) + 1
+    heads, first = _heads(fields, ROBERTA_HEADS), fields.count("pad_token_id", 1, least=0) + 1
     return _described(fields, heads, "roberta." if heads.masked else "", ROBERTA_HEAD, first)
 
 
@@ -141,18 +141,18 @@ def distilbert(fields: Fields) -> Described:
     """The config.json of DistilBERT: no segments, no pooler."""
     masked, pooler = _heads(fields, DISTILBERT_HEADS)
     fields.must("sinusoidal_pos_embds", False, True)  # trained or not, the positions are in the file
-    prefix, D, heads = "distilbert." if masked else "", fields("dim"), fields("n_heads")
+    prefix, D, heads = "distilbert." if masked else "", fields.count("dim"), fields.count("n_heads")
     activation = fields.choose("activation", ACTIVATIONS, "gelu")
     block = Block(
         MultiHead(heads, heads, D // heads),
-        FeedForward(fields("hidden_dim"), activation),
+        FeedForward(fields.count("hidden_dim"), activation),
         LayerNorm(1e-12),
         PostNorm(),
     )
-    context = fields("max_position_embeddings")
+    context = fields.count("max_position_embeddings")
     config = EncoderConfig(
         width=D,
-        groups=grouped([block] * fields("n_layers")),
+        groups=grouped([block] * fields.layers("n_layers")),
         position=Learned(context),
         segments=0,
         masked_head=masked,
@@ -161,28 +161,29 @@ def distilbert(fields: Fields) -> Described:
         context=context,
     )
     table = _table(prefix, prefix + "transformer.layer.{i}.", DISTILLED, DISTILBERT_HEAD)
-    described = Described(config, fields("vocab_size"), table, fields("pad_token_id", 0))
+    described = Described(config, fields.count("vocab_size"), table, fields.count("pad_token_id", 0, least=0))
     fields.done()
     return described
 
 
 def _heads(fields: Fields, known: Mapping[str, Heads]) -> Heads:
-    architectures = fields("architectures", None) or [next(iter(known))]
-    return Fields({"architectures": architectures[0]}, fields.where).choose("architectures", known)
+    architectures = fields.listed("architectures", tuple(known))
+    return known[architectures[0]] if architectures else next(iter(known.values()))
 
 
 def _described(fields: Fields, heads: Heads, prefix: str, head: tuple[Names, ...], first: int = 0) -> Described:
     fields.must("position_embedding_type", "absolute", None)
-    D, count, norm = fields("hidden_size"), fields("num_attention_heads"), LayerNorm(fields("layer_norm_eps", 1e-12))
+    D, count = fields.count("hidden_size"), fields.count("num_attention_heads")
+    norm = LayerNorm(fields.number("layer_norm_eps", 1e-12))
     activation = fields.choose("hidden_act", ACTIVATIONS, "gelu")
-    feed_forward = FeedForward(fields("intermediate_size"), activation)
+    feed_forward = FeedForward(fields.count("intermediate_size"), activation)
     block = Block(MultiHead(count, count, D // count), feed_forward, norm, PostNorm())
-    context = fields("max_position_embeddings") - first
+    context = fields.count("max_position_embeddings") - first
     config = EncoderConfig(
         width=D,
-        groups=grouped([block] * fields("num_hidden_layers")),
+        groups=grouped([block] * fields.layers("num_hidden_layers")),
         position=Learned(context, first),
-        segments=fields("type_vocab_size", 2),
+        segments=fields.count("type_vocab_size", 2, least=0),
         embedding_norm=norm,
         masked_head=heads.masked,
         pooler=heads.pooler,
@@ -190,7 +191,7 @@ def _described(fields: Fields, heads: Heads, prefix: str, head: tuple[Names, ...
         context=context,
     )
     table = _table(prefix, prefix + "encoder.layer.{i}.", LAYER, head)
-    described = Described(config, fields("vocab_size"), table, fields("pad_token_id", None) or 0)
+    described = Described(config, fields.count("vocab_size"), table, fields.count("pad_token_id", None, least=0) or 0)
     fields.done()
     return described
 

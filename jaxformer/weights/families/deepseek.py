@@ -41,48 +41,48 @@ def deepseek_v3(fields: Fields) -> Described:
     fields.must("moe_layer_freq", 1)
     fields.follows("num_key_value_heads", "qk_head_dim", "head_dim")
     activation = fields.choose("hidden_act", ACTIVATIONS, "silu")
-    width = fields("moe_intermediate_size")
+    width = fields.count("moe_intermediate_size")
     mixture = MixtureOfExperts(
-        fields("n_routed_experts"),
-        fields("num_experts_per_tok"),
+        fields.count("n_routed_experts"),
+        fields.count("num_experts_per_tok"),
         width,
         SigmoidRouter(
-            fields("n_group", None) or 1,
-            fields("topk_group", None) or 1,
-            fields("routed_scaling_factor", 1.0),
-            fields("norm_topk_prob", True),
+            fields.count("n_group", None) or 1,
+            fields.count("topk_group", None) or 1,
+            fields.number("routed_scaling_factor", 1.0),
+            fields.flag("norm_topk_prob", True),
         ),
-        shared=width * (fields("n_shared_experts", None) or 0),
+        shared=width * (fields.count("n_shared_experts", None, least=0) or 0),
         balance=0.0,
         z=0.0,
         activation=activation,
     )
-    dense = Gated(fields("intermediate_size"), activation)
-    attention, first = _attention(fields), fields("first_k_dense_replace", 0)
-    blocks = [
-        Block(attention, dense if i < first else mixture, norm(fields)) for i in range(fields("num_hidden_layers"))
-    ]
+    dense = Gated(fields.count("intermediate_size"), activation)
+    attention, first = _attention(fields), fields.count("first_k_dense_replace", 0, least=0)
+    layers = range(fields.layers("num_hidden_layers"))
+    blocks = [Block(attention, dense if i < first else mixture, norm(fields)) for i in layers]
     # Layers that predict further tokens stand after the others; reading them is no part of the model itself.
     fields.follows("num_nextn_predict_layers")
     rows = (*LATENT, *PRE_NORMS, *GATED, *EXPERTS, *SHARED)
-    described = Described(decoder(fields, blocks), fields("vocab_size"), table(*rows))
+    described = Described(decoder(fields, blocks), fields.count("vocab_size"), table(*rows))
     fields.done()
     return described
 
 
 def _attention(fields: Fields) -> Latent:
-    still, turned = fields("qk_nope_head_dim"), fields("qk_rope_head_dim")
-    positions = rotary(fields, fields("max_position_embeddings"), interleaved=fields("rope_interleave", True))
+    still, turned = fields.count("qk_nope_head_dim"), fields.count("qk_rope_head_dim")
+    context, interleaved = fields.count("max_position_embeddings"), fields.flag("rope_interleave", True)
+    positions = rotary(fields, context, interleaved)
     scale = (still + turned) ** -0.5
     if isinstance(positions.scaling, Yarn) and positions.scaling.mscale_all_dim:
         scale *= yarn_magnitude(positions.scaling.factor, positions.scaling.mscale_all_dim) ** 2
     return Latent(
-        fields("num_attention_heads"),
-        fields("kv_lora_rank"),
+        fields.count("num_attention_heads"),
+        fields.count("kv_lora_rank"),
         still,
         turned,
-        fields("v_head_dim"),
-        fields("q_lora_rank", None),
+        fields.count("v_head_dim"),
+        fields.count("q_lora_rank", None),
         positions,
         norm=RmsNorm(1e-6),  # whatever rms_norm_eps says
         scale=scale,

@@ -43,6 +43,9 @@ ACTIVATIONS = {
 }
 """Our names of the activations that a config.json may ask for; of two for one, that which is written comes last."""
 
+GLOBAL, LOCAL = "full_attention", "sliding_attention"
+"""What layer_types calls layers without and with a window."""
+
 ACTIVATION_NAMES = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
 """What a config.json calls our activations."""
 
@@ -62,7 +65,7 @@ def rotary(fields: Fields, context: int, interleaved: bool = False) -> Rotary:
     """The rotary positions of a model: rope_parameters since version 5 of transformers, else rope_theta and
     rope_scaling.
     """
-    base = fields("rope_theta", None)
+    base = fields.number("rope_theta", None)
     inside, older = fields.inside("rope_parameters"), fields.inside("rope_scaling")
     return turning(inside or older, base, context, interleaved)
 
@@ -71,8 +74,8 @@ def turning(scaling: Fields | None, base: float | None, context: int, interleave
     """The rotary positions that one object of parameters asks for."""
     if scaling is None:
         return Rotary(base or 10_000.0, interleaved=interleaved)
-    base = float(scaling("rope_theta", base or 10_000.0))
-    fraction = scaling("partial_rotary_factor", 1.0)
+    base = float(scaling.number("rope_theta", base or 10_000.0))
+    fraction = scaling.number("partial_rotary_factor", 1.0)
     kinds = {"default": _none, "linear": _linear, "llama3": _llama3, "yarn": _yarn}
     kind = scaling.choose("rope_type", kinds, scaling("type", "default"))
     made = kind(scaling, context)
@@ -106,22 +109,24 @@ def _none(scaling: Fields, context: int) -> None:
 
 
 def _linear(scaling: Fields, context: int) -> Scaling:
-    return Linear(scaling("factor"))
+    return Linear(scaling.number("factor"))
 
 
 def _llama3(scaling: Fields, context: int) -> Scaling:
-    original = scaling("original_max_position_embeddings")
-    return Llama3(scaling("factor"), scaling("low_freq_factor"), scaling("high_freq_factor"), original)
+    original = scaling.count("original_max_position_embeddings")
+    return Llama3(
+        scaling.number("factor"), scaling.number("low_freq_factor"), scaling.number("high_freq_factor"), original
+    )
 
 
 def _yarn(scaling: Fields, context: int) -> Scaling:
     return Yarn(
-        scaling("factor"),
-        scaling("original_max_position_embeddings", context),
-        scaling("beta_fast", None) or 32.0,
-        scaling("beta_slow", None) or 1.0,
-        scaling("attention_factor", None),
-        scaling("mscale", None) or None,
-        scaling("mscale_all_dim", None) or None,
-        scaling("truncate", True),
+        scaling.number("factor"),
+        scaling.count("original_max_position_embeddings", context),
+        scaling.number("beta_fast", None) or 32.0,
+        scaling.number("beta_slow", None) or 1.0,
+        scaling.number("attention_factor", None),
+        scaling.number("mscale", None, least=0.0) or None,
+        scaling.number("mscale_all_dim", None, least=0.0) or None,
+        scaling.flag("truncate", True),
     )

@@ -8,6 +8,8 @@ from jaxformer.config.positions import Rotary
 from jaxformer.weights.families.described import (
     ACTIVATION_NAMES,
     ACTIVATIONS,
+    GLOBAL,
+    LOCAL,
     Described,
     part,
     rotary,
@@ -38,8 +40,8 @@ SANDWICH = (
 
 def gemma2(fields: Fields) -> Described:
     """Gemma Team 2024: soft-caps, and a window in every other layer."""
-    cap = fields("attn_logit_softcapping", None)
-    turning = rotary(fields, fields("max_position_embeddings"))
+    cap = fields.number("attn_logit_softcapping", None)
+    turning = rotary(fields, fields.count("max_position_embeddings"))
     blocks = [_block(fields, kind, turning, softcap=cap) for kind in _kinds(fields, every=2)]
     return _described(fields, blocks)
 
@@ -48,53 +50,56 @@ def gemma3(fields: Fields) -> Described:
     """Gemma Team 2025, text alone: norms of queries and keys, five local layers for a global one, with bases of their
     own.
     """
-    context, inside = fields("max_position_embeddings"), fields.inside("rope_parameters")
+    context, inside = fields.count("max_position_embeddings"), fields.inside("rope_parameters")
     if inside is not None:
-        turns = {kind: turning(inside.inside(kind), None, context) for kind in ("sliding_attention", "full_attention")}
+        turns = {kind: turning(inside.inside(kind), None, context) for kind in (LOCAL, GLOBAL)}
     else:
-        base, local = fields("rope_theta", 1e6), fields("rope_local_base_freq", 1e4)
+        base, local = fields.number("rope_theta", 1e6), fields.number("rope_local_base_freq", 1e4)
         turns = {
-            "sliding_attention": Rotary(local),
-            "full_attention": turning(fields.inside("rope_scaling"), base, context),
+            LOCAL: Rotary(local),
+            GLOBAL: turning(fields.inside("rope_scaling"), base, context),
         }
     fields.must("attn_logit_softcapping", None)
-    every = fields("sliding_window_pattern", None) or fields("_sliding_window_pattern", None) or 6
+    every = fields.count("sliding_window_pattern", None) or fields.count("_sliding_window_pattern", None) or 6
     blocks = [_block(fields, kind, turns[kind], query_key_norm=_norm(fields)) for kind in _kinds(fields, every)]
     return _described(fields, blocks)
 
 
 def _kinds(fields: Fields, every: int) -> list[str]:
     """Local or global, for each layer: as the config lists them, else every so many layers a global one."""
-    count = fields("num_hidden_layers")
-    local_first = ["full_attention" if i % every == every - 1 else "sliding_attention" for i in range(count)]
-    return fields("layer_types", None) or local_first
+    count = fields.layers("num_hidden_layers")
+    local_first = [GLOBAL if i % every == every - 1 else LOCAL for i in range(count)]
+    return fields.listed("layer_types", (GLOBAL, LOCAL), count) or local_first
 
 
 def _norm(fields: Fields) -> RmsNorm:
-    return RmsNorm(fields("rms_norm_eps", 1e-6), offset=1.0)
+    return RmsNorm(fields.number("rms_norm_eps", 1e-6), offset=1.0)
 
 
 def _block(fields: Fields, kind: str, turning: Rotary, **more) -> Block:
     attention: MultiHead = multi_head(
         fields,
         rotary=turning,
-        bias=fields("attention_bias", False),
-        scale=fields("query_pre_attn_scalar", 256) ** -0.5,
-        window=fields("sliding_window") if kind == "sliding_attention" else None,
+        bias=fields.flag("attention_bias", False),
+        scale=fields.number("query_pre_attn_scalar", 256) ** -0.5,
+        window=fields.count("sliding_window") if kind == LOCAL else None,
         **more,
     )
     activation = fields.choose("hidden_activation", ACTIVATIONS, "gelu_pytorch_tanh")
     fields.follows("hidden_act")  # an older name, which the newer one replaces
-    feed_forward = Gated(fields("intermediate_size"), activation)
+    feed_forward = Gated(fields.count("intermediate_size"), activation)
     return Block(attention, feed_forward, _norm(fields), SandwichNorm())
 
 
 def _described(fields: Fields, blocks: list[Block]) -> Described:
     fields.must("use_bidirectional_attention", False, None)
     config = decoder(
-        fields, blocks, embedding_scale=fields("hidden_size") ** 0.5, softcap=fields("final_logit_softcapping", None)
+        fields,
+        blocks,
+        embedding_scale=fields.count("hidden_size") ** 0.5,
+        softcap=fields.number("final_logit_softcapping", None),
     )
-    described = Described(config, fields("vocab_size"), table(*ATTENTION, *GATED, *SANDWICH))
+    described = Described(config, fields.count("vocab_size"), table(*ATTENTION, *GATED, *SANDWICH))
     fields.done()
     return described
 

@@ -11,6 +11,7 @@ from jaxformer.config.errors import UserError
 from jaxformer.config.model import DecoderConfig
 from jaxformer.config.positions import Rotary
 from jaxformer.weights.families.described import Described
+from jaxformer.weights.fields import Fields
 from jaxformer.weights.names import Layers, NameTable, flat, matrix, same
 from jaxformer.weights.tensors import Tensors
 
@@ -42,13 +43,6 @@ TABLE = NameTable(
     ),
 )
 
-KNOWN = frozenset(
-    """block_count context_length embedding_length feed_forward_length attention.head_count attention.head_count_kv
-    attention.layer_norm_rms_epsilon attention.key_length attention.value_length rope.freq_base rope.dimension_count
-    vocab_size""".split()  # noqa: SIM905
-)
-"""What is read of a model's metadata; any other key of its architecture would ask for something else."""
-
 
 def describe_gguf(metadata: Mapping[str, Any], tensors: Tensors) -> Described:
     """What the metadata of a GGUF file come to. Raises UserError for another architecture than llama, and for a key
@@ -57,36 +51,34 @@ def describe_gguf(metadata: Mapping[str, Any], tensors: Tensors) -> Described:
     family = metadata.get("general.architecture")
     if family != "llama":
         raise UserError(f"{tensors.path}: general.architecture must be llama to be supported, got {family!r}")
-    asked = {key.removeprefix("llama."): value for key, value in metadata.items() if key.startswith("llama.")}
-    if unknown := sorted(set(asked) - KNOWN):
-        raise UserError(f"{tensors.path}: the key llama.{unknown[0]} is not supported, got {asked[unknown[0]]!r}")
+    fields = Fields({key: value for key, value in metadata.items() if key.startswith("llama.")}, str(tensors.path))
     if "rope_freqs.weight" in tensors:
         raise UserError(f"{tensors.path}: rope_freqs.weight (scaled rotary positions) is not supported")
+    width, heads = fields.count("llama.embedding_length"), fields.count("llama.attention.head_count")
+    head_width = fields.count("llama.attention.key_length", width // heads)
+    # The rows of queries and keys were reordered for pairs of neighbours.
+    turned = fields.count("llama.rope.dimension_count", head_width)
+    rotary = Rotary(fields.number("llama.rope.freq_base", 10_000.0), turned / head_width, interleaved=True)
+    fields.follows("llama.attention.value_length", "llama.vocab_size")  # the tensors' shapes tell them
+    norm = RmsNorm(fields.number("llama.attention.layer_norm_rms_epsilon"))
     try:
-        width, heads = asked["embedding_length"], asked["attention.head_count"]
-        head_width = asked.get("attention.key_length", width // heads)
-        # The rows of queries and keys were reordered for pairs of neighbours.
-        fraction = asked.get("rope.dimension_count", head_width) / head_width
-        rotary = Rotary(asked.get("rope.freq_base", 10_000.0), fraction, interleaved=True)
         attention = MultiHead(
             heads,
-            asked.get("attention.head_count_kv", heads),
+            fields.count("llama.attention.head_count_kv", heads),
             head_width,
             bias="blk.0.attn_q.bias" in tensors,
             output_bias=False,
             rotary=rotary,
         )
-        norm = RmsNorm(asked["attention.layer_norm_rms_epsilon"])
-        block = Block(attention, Gated(asked["feed_forward_length"]), norm)
+        block = Block(attention, Gated(fields.count("llama.feed_forward_length")), norm)
         config = DecoderConfig(
             width=width,
-            groups=grouped([block] * asked["block_count"]),
+            groups=grouped([block] * fields.layers("llama.block_count")),
             norm=norm,
             tied_output="output.weight" not in tensors,
-            context=asked["context_length"],
+            context=fields.count("llama.context_length"),
         )
-    except KeyError as error:
-        raise UserError(f"{tensors.path} has no llama.{error.args[0]}, which a llama model needs") from None
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+    except ValueError as error:
         raise UserError(f"{tensors.path}: {error}") from None
+    fields.done()
     return Described(config, tensors.shape("token_embd.weight")[0], TABLE)

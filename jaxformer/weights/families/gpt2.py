@@ -52,23 +52,23 @@ TABLE = NameTable(
 
 def gpt2(fields: Fields) -> Described:
     """The config.json of GPT-2."""
-    width, heads, context = fields("n_embd"), fields("n_head"), fields("n_positions")
+    width, heads, context = fields.count("n_embd"), fields.count("n_head"), fields.count("n_positions")
     fields.must("scale_attn_weights", True)
     fields.must("scale_attn_by_inverse_layer_idx", False)
     fields.follows("reorder_and_upcast_attn", "n_ctx")  # rounding alone, and an older name of n_positions
     activation = fields.choose("activation_function", ACTIVATIONS, "gelu_new")
-    norm = LayerNorm(fields("layer_norm_epsilon", 1e-5))
-    feed_forward = FeedForward(fields("n_inner", None) or 4 * width, activation)
+    norm = LayerNorm(fields.number("layer_norm_epsilon", 1e-5))
+    feed_forward = FeedForward(fields.count("n_inner", None) or 4 * width, activation)
     block = Block(MultiHead(heads, heads, width // heads), feed_forward, norm)
     config = DecoderConfig(
         width=width,
-        groups=grouped([block] * fields("n_layer")),
+        groups=grouped([block] * fields.layers("n_layer")),
         norm=norm,
         position=Learned(context),
-        tied_output=fields("tie_word_embeddings", True),
+        tied_output=fields.flag("tie_word_embeddings", True),
         context=context,
     )
-    described = Described(config, fields("vocab_size"), TABLE)
+    described = Described(config, fields.count("vocab_size"), TABLE)
     fields.done()
     return described
 

@@ -9,6 +9,8 @@ from jaxformer.config.model import DecoderConfig
 from jaxformer.weights.families.described import (
     ACTIVATION_NAMES,
     ACTIVATIONS,
+    GLOBAL,
+    LOCAL,
     Described,
     part,
     rotary,
@@ -62,25 +64,25 @@ def table(*rows: Names) -> NameTable:
 def decoder(fields: Fields, blocks: list[Block], **more: Any) -> DecoderConfig:
     """What all of these families have outside their layers."""
     return DecoderConfig(
-        width=fields("hidden_size"),
+        width=fields.count("hidden_size"),
         groups=grouped(blocks),
         norm=blocks[0].norm,
-        tied_output=fields("tie_word_embeddings", False),
-        context=fields("max_position_embeddings"),
+        tied_output=fields.flag("tie_word_embeddings", False),
+        context=fields.count("max_position_embeddings"),
         **more,
     )
 
 
 def multi_head(fields: Fields, **more: Any) -> MultiHead:
     """Heads as these families write them."""
-    heads = fields("num_attention_heads")
+    heads = fields.count("num_attention_heads")
     more.setdefault("bias", False)
     if "rotary" not in more:
-        more["rotary"] = rotary(fields, fields("max_position_embeddings"))
+        more["rotary"] = rotary(fields, fields.count("max_position_embeddings"))
     return MultiHead(
         heads,
-        fields("num_key_value_heads", None) or heads,
-        fields("head_dim", None) or fields("hidden_size") // heads,
+        fields.count("num_key_value_heads", None) or heads,
+        fields.count("head_dim", None) or fields.count("hidden_size") // heads,
         **more,
     )
 
@@ -88,53 +90,52 @@ def multi_head(fields: Fields, **more: Any) -> MultiHead:
 def gated(fields: Fields) -> Gated:
     """The feed-forward layer of these families."""
     activation = fields.choose("hidden_act", ACTIVATIONS, "silu")
-    return Gated(fields("intermediate_size"), activation, fields("mlp_bias", False))
+    return Gated(fields.count("intermediate_size"), activation, fields.flag("mlp_bias", False))
 
 
 def norm(fields: Fields) -> RmsNorm:
     """The norm of these families."""
-    return RmsNorm(fields("rms_norm_eps", 1e-6))
+    return RmsNorm(fields.number("rms_norm_eps", 1e-6))
 
 
 def llama(fields: Fields) -> Described:
     """Touvron et al. 2023; Grattafiori et al. 2024. SmolLM and many others call themselves llama too."""
-    attention = multi_head(fields, bias=fields("attention_bias", False))
-    return plain(fields, [Block(attention, gated(fields), norm(fields))] * fields("num_hidden_layers"))
+    attention = multi_head(fields, bias=fields.flag("attention_bias", False))
+    return plain(fields, [Block(attention, gated(fields), norm(fields))] * fields.layers("num_hidden_layers"))
 
 
 def mistral(fields: Fields) -> Described:
     """Jiang et al. 2023: a window in every layer, where the config gives one."""
-    attention = multi_head(fields, window=fields("sliding_window", None))
-    return plain(fields, [Block(attention, gated(fields), norm(fields))] * fields("num_hidden_layers"))
+    attention = multi_head(fields, window=fields.count("sliding_window", None))
+    return plain(fields, [Block(attention, gated(fields), norm(fields))] * fields.layers("num_hidden_layers"))
 
 
 def qwen2(fields: Fields) -> Described:
     """Yang et al. 2024: biases of queries, keys and values; windows in the layers that ask for them."""
     attention = multi_head(fields, bias=True, output_bias=False)
-    return plain(fields, [_windowed(b, fields, i) for i, b in _every(fields, attention)])
+    return plain(fields, _windowed(fields, attention))
 
 
 def qwen3(fields: Fields) -> Described:
     """Yang et al. 2025: norms of queries and keys."""
-    attention = multi_head(fields, bias=fields("attention_bias", False), query_key_norm=norm(fields))
-    return plain(fields, [_windowed(b, fields, i) for i, b in _every(fields, attention)])
+    attention = multi_head(fields, bias=fields.flag("attention_bias", False), query_key_norm=norm(fields))
+    return plain(fields, _windowed(fields, attention))
 
 
-def _every(fields: Fields, attention: MultiHead) -> list[tuple[int, Block]]:
-    return list(enumerate([Block(attention, gated(fields), norm(fields))] * fields("num_hidden_layers")))
-
-
-def _windowed(block: Block, fields: Fields, layer: int) -> Block:
-    """The block with the window that its layer has, if it has one."""
-    window, kinds = fields("sliding_window", None), fields("layer_types", None)
-    used, first = fields("use_sliding_window", False), fields("max_window_layers", 0)
-    local = kinds[layer] == "sliding_attention" if kinds else used and layer >= first
-    return replace(block, attention=replace(block.attention, window=window)) if local and window else block
+def _windowed(fields: Fields, attention: MultiHead) -> list[Block]:
+    """Blocks of which some look through a window: those that are listed, else from a layer on where it is asked for."""
+    layers, window = fields.layers("num_hidden_layers"), fields.count("sliding_window", None)
+    used, first = fields.flag("use_sliding_window", False), fields.count("max_window_layers", 0, least=0)
+    from_first = [LOCAL if used and layer >= first else GLOBAL for layer in range(layers)]
+    kinds = fields.listed("layer_types", (GLOBAL, LOCAL), layers) or from_first
+    block = Block(attention, gated(fields), norm(fields))
+    local = replace(block, attention=replace(attention, window=window))
+    return [local if kind == LOCAL else block for kind in kinds]
 
 
 def plain(fields: Fields, blocks: list[Block]) -> Described:
     """A decoder of these blocks, whose config.json asks for nothing else."""
-    described = Described(decoder(fields, blocks), fields("vocab_size"), table(*ATTENTION, *GATED, *PRE_NORMS))
+    described = Described(decoder(fields, blocks), fields.count("vocab_size"), table(*ATTENTION, *GATED, *PRE_NORMS))
     fields.done()
     return described
 
@@ -173,7 +174,7 @@ def window_fields(config: DecoderConfig) -> dict[str, Any]:
     windows = [getattr(block.attention, "window", None) for block in ungrouped(config.groups)]
     return {
         "sliding_window": next(filter(None, windows), None),
-        "layer_types": ["sliding_attention" if window else "full_attention" for window in windows],
+        "layer_types": [LOCAL if window else GLOBAL for window in windows],
     }
 
 

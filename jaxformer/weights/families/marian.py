@@ -54,29 +54,29 @@ def marian(fields: Fields) -> Described:
     fields.must("add_final_layer_norm", False)
     fields.must("add_bias_logits", False)
     fields.must("static_position_embeddings", True)
-    fields.must("extra_pos_embeddings", 0, fields("vocab_size") - 1)
+    fields.must("extra_pos_embeddings", 0, fields.count("vocab_size") - 1)
     fields.must("tie_word_embeddings", True)
-    fields.must("decoder_vocab_size", fields("vocab_size"), None)
+    fields.must("decoder_vocab_size", fields.count("vocab_size"), None)
     # Layers are left out at random in training alone; num_hidden_layers repeats encoder_layers.
     fields.follows("encoder_layerdrop", "decoder_layerdrop", "num_hidden_layers")
-    D, activation = fields("d_model"), fields.choose("activation_function", ACTIVATIONS, "gelu")
+    D, activation = fields.count("d_model"), fields.choose("activation_function", ACTIVATIONS, "gelu")
 
     def block(side: str) -> Block:
-        heads = fields(f"{side}_attention_heads")
-        feed_forward = FeedForward(fields(f"{side}_ffn_dim"), activation)
+        heads = fields.count(f"{side}_attention_heads")
+        feed_forward = FeedForward(fields.count(f"{side}_ffn_dim"), activation)
         return Block(MultiHead(heads, heads, D // heads), feed_forward, LayerNorm(), PostNorm())
 
     decoder = block("decoder")
     config = EncoderDecoderConfig(
         width=D,
-        encoder=grouped([block("encoder")] * fields("encoder_layers")),
-        decoder=grouped([replace(decoder, cross=decoder.attention)] * fields("decoder_layers")),
+        encoder=grouped([block("encoder")] * fields.layers("encoder_layers")),
+        decoder=grouped([replace(decoder, cross=decoder.attention)] * fields.layers("decoder_layers")),
         norm=None,
         position=Sinusoidal(halves=True),
-        embedding_scale=D**0.5 if fields("scale_embedding", False) else 1.0,
+        embedding_scale=D**0.5 if fields.flag("scale_embedding", False) else 1.0,
         output_bias=True,
     )
-    described = Described(config, fields("vocab_size"), TABLE, fields("pad_token_id"))
+    described = Described(config, fields.count("vocab_size"), TABLE, fields.count("pad_token_id", least=0))
     fields.done()
     return described
 

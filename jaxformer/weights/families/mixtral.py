@@ -46,16 +46,16 @@ MIXTRAL = (
 def mixtral(fields: Fields) -> Described:
     """Jiang et al. 2024."""
     mixture = MixtureOfExperts(
-        fields("num_local_experts"),
-        fields("num_experts_per_tok"),
-        fields("intermediate_size"),
+        fields.count("num_local_experts"),
+        fields.count("num_experts_per_tok"),
+        fields.count("intermediate_size"),
         balance=0.0,
         z=0.0,
         activation=fields.choose("hidden_act", ACTIVATIONS, "silu"),
     )
-    attention = multi_head(fields, window=fields("sliding_window", None))
-    blocks = [Block(attention, mixture, norm(fields))] * fields("num_hidden_layers")
-    described = Described(decoder(fields, blocks), fields("vocab_size"), table(*ATTENTION, *PRE_NORMS, *MIXTRAL))
+    attention = multi_head(fields, window=fields.count("sliding_window", None))
+    blocks = [Block(attention, mixture, norm(fields))] * fields.layers("num_hidden_layers")
+    described = Described(decoder(fields, blocks), fields.count("vocab_size"), table(*ATTENTION, *PRE_NORMS, *MIXTRAL))
     fields.done()
     return described
 
@@ -65,25 +65,23 @@ def qwen3_moe(fields: Fields) -> Described:
     activation = fields.choose("hidden_act", ACTIVATIONS, "silu")
     mixture = MixtureOfExperts(
         # The newer name is that of Mixtral.
-        fields("num_experts", None) or fields("num_local_experts"),
-        fields("num_experts_per_tok"),
-        fields("moe_intermediate_size"),
-        SoftmaxRouter(fields("norm_topk_prob", False)),
+        fields.count("num_experts", None) or fields.count("num_local_experts"),
+        fields.count("num_experts_per_tok"),
+        fields.count("moe_intermediate_size"),
+        SoftmaxRouter(fields.flag("norm_topk_prob", False)),
         balance=0.0,
         z=0.0,
         activation=activation,
     )
-    dense = Gated(fields("intermediate_size"), activation)
-    attention = multi_head(fields, bias=fields("attention_bias", False), query_key_norm=norm(fields))
+    dense = Gated(fields.count("intermediate_size"), activation)
+    attention = multi_head(fields, bias=fields.flag("attention_bias", False), query_key_norm=norm(fields))
     fields.must("use_sliding_window", False)
     fields.follows("sliding_window", "max_window_layers")  # without use_sliding_window they say nothing
-    step, only_dense = fields("decoder_sparse_step", 1), fields("mlp_only_layers", None) or []
-    blocks = [
-        Block(attention, dense if i in only_dense or (i + 1) % step else mixture, norm(fields))
-        for i in range(fields("num_hidden_layers"))
-    ]
+    layers, step = range(fields.layers("num_hidden_layers")), fields.count("decoder_sparse_step", 1)
+    only_dense = fields.listed("mlp_only_layers", layers)
+    blocks = [Block(attention, dense if i in only_dense or (i + 1) % step else mixture, norm(fields)) for i in layers]
     rows = (*ATTENTION, *PRE_NORMS, *GATED, *EXPERTS)
-    described = Described(decoder(fields, blocks), fields("vocab_size"), table(*rows))
+    described = Described(decoder(fields, blocks), fields.count("vocab_size"), table(*rows))
     fields.done()
     return described
 

@@ -12,11 +12,11 @@ from jaxformer.weights.fields import Fields
 
 def smollm3(fields: Fields) -> Described:
     """The config.json of SmolLM3; its tensors have the names of Llama's."""
-    layers, every = fields("num_hidden_layers"), fields("no_rope_layer_interval", 4)
-    turns = fields("no_rope_layers", None) or [(layer + 1) % every for layer in range(layers)]
+    layers, every = fields.layers("num_hidden_layers"), fields.count("no_rope_layer_interval", 4)
+    turns = fields.listed("no_rope_layers", (0, 1), layers) or [(layer + 1) % every for layer in range(layers)]
     fields.must("use_sliding_window", False)
     fields.follows("sliding_window", "max_window_layers", "layer_types")
-    block = Block(multi_head(fields, bias=fields("attention_bias", False)), gated(fields), norm(fields))
+    block = Block(multi_head(fields, bias=fields.flag("attention_bias", False)), gated(fields), norm(fields))
     still = replace(block, attention=replace(block.attention, rotary=None))
     return plain(fields, [block if turn else still for _, turn in zip(range(layers), turns, strict=True)])
 

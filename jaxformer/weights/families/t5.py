@@ -68,35 +68,40 @@ def _table(gated: bool) -> NameTable:
     )
 
 
+FEED_FORWARDS = {
+    **{name: (False, activation) for name, activation in ACTIVATIONS.items()},
+    **{f"gated-{name}": (True, activation) for name, activation in ACTIVATIONS.items()},
+    "gated-gelu": (True, "gelu_tanh"),  # it has always meant the approximate one
+}
+"""Whether the feed-forward layers of a feed_forward_proj have gates, and their activation."""
+
+
 def t5(fields: Fields) -> Described:
     """The config.json of T5."""
-    D, heads, norm = fields("d_model"), fields("num_heads"), RmsNorm(fields("layer_norm_epsilon", 1e-6))
+    D, heads = fields.count("d_model"), fields.count("num_heads")
+    norm = RmsNorm(fields.number("layer_norm_epsilon", 1e-6))
     # Scores are not divided: the initial weights were made small instead.
-    attention = MultiHead(heads, heads, fields("d_kv"), bias=False, scale=1.0)
-    kind = fields("feed_forward_proj", "relu")
+    attention = MultiHead(heads, heads, fields.count("d_kv"), bias=False, scale=1.0)
+    gated, activation = fields.choose("feed_forward_proj", FEED_FORWARDS, "relu")
     fields.follows("dense_act_fn", "is_gated_act")
-    # "gated-gelu" has always meant the approximate one.
-    name = "gelu_new" if kind == "gated-gelu" else kind.removeprefix("gated-")
-    activation = Fields({"feed_forward_proj": name}, fields.where).choose("feed_forward_proj", ACTIVATIONS)
-    gated, hidden = kind.startswith("gated-"), fields("d_ff")
+    hidden = fields.count("d_ff")
     block = Block(attention, Gated(hidden, activation) if gated else FeedForward(hidden, activation, bias=False), norm)
-    tied = fields("tie_word_embeddings", True)
+    tied = fields.flag("tie_word_embeddings", True)
+    layers = fields.layers("num_layers")
     config = EncoderDecoderConfig(
         width=D,
-        encoder=grouped([block] * fields("num_layers")),
-        decoder=grouped(
-            [replace(block, cross=attention)] * (fields("num_decoder_layers", None) or fields("num_layers"))
-        ),
+        encoder=grouped([block] * layers),
+        decoder=grouped([replace(block, cross=attention)] * (fields.layers("num_decoder_layers", None) or layers)),
         norm=norm,
         position=NoPosition(),
         relative=RelativeBuckets(
-            fields("relative_attention_num_buckets", 32), fields("relative_attention_max_distance", 128)
+            fields.count("relative_attention_num_buckets", 32), fields.count("relative_attention_max_distance", 128)
         ),
         tied_output=tied,
-        output_scale=D**-0.5 if fields("scale_decoder_outputs", tied) else 1.0,
+        output_scale=D**-0.5 if fields.flag("scale_decoder_outputs", tied) else 1.0,
     )
     fields.follows("n_positions")  # without absolute positions
-    described = Described(config, fields("vocab_size"), _table(gated), fields("pad_token_id", 0))
+    described = Described(config, fields.count("vocab_size"), _table(gated), fields.count("pad_token_id", 0, least=0))
     fields.done()
     return described
 
