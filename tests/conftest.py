@@ -34,7 +34,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2 << 30))
 
 # An example that takes long on a busy machine is no failure.
 hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -50,7 +50,10 @@ def thorough(pytestconfig: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Opens a compilation cache for this run, which the workers inherit with the environment."""
+    """Chooses how many examples are drawn where a test does not say, and opens a compilation cache for this run, which
+    the workers inherit with the environment.
+    """
+    hypothesis.settings.load_profile("thorough" if config.getoption("thorough") else "untimed")
     if os.environ.get("CI") and not all(map(importlib.util.find_spec, ("torch", "transformers"))):
         raise pytest.UsageError("CI may not skip the parity tests: pip install -e '.[parity]'")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
