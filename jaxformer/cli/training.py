@@ -13,7 +13,7 @@ from jaxformer.cli.options import Option, check_names, parse
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.choice import choose, fields, options
 from jaxformer.config.classify import ClassifyConfig
-from jaxformer.config.errors import FAILED, INTERRUPTED
+from jaxformer.config.errors import FAILED, INTERRUPTED, UserError
 from jaxformer.config.instruct import InstructConfig
 from jaxformer.config.masked_lm import MaskedLmConfig
 from jaxformer.config.presets import PRESETS
@@ -111,7 +111,7 @@ class Training:
             return FAILED
         except JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" in str(error):
-                _tell(f"jaxformer: {_out_of_memory(config, out)}")
+                _tell(f"jaxformer: {_out_of_memory(type(config), out)}")
             elif peers.together():
                 _tell(f"jaxformer: {peers.LOST}")
             else:
@@ -162,6 +162,8 @@ def repeat(arguments: Sequence[str]) -> int:
     training = next(training for training in TRAININGS if type(training.config).__name__ == there.kind())
     config, until = there.config(type(training.config)), last_step(there)
     here = RunFolder(asked.out or folder_beside(asked.run))
+    if here.path.resolve() == there.path.resolve():
+        raise UserError(f"--out must be another folder than the run that is repeated, got {here.path}; leave it out")
     again = f"jaxformer train --from {shlex.quote(str(asked.run))} --out {shlex.quote(str(here.path))}"
     if code := training.run(config, here.path, until, again):
         return code
@@ -189,11 +191,12 @@ def _config_in(out: Path, kind: type) -> Any:
     return run.config(kind) if run.config_path.exists() else None
 
 
-def _out_of_memory(config: Any, out: Path) -> str:
+def _out_of_memory(kind: type, out: Path) -> str:
     from jaxformer.recipes.room import out_of_memory
     from jaxformer.training.run import RunFolder
 
-    return out_of_memory(config, RunFolder(out).tokenizer().size)
+    run = RunFolder(out)
+    return out_of_memory(run.config(kind), run.tokenizer().size)
 
 
 def _tell(line: str) -> None:

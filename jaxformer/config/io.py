@@ -21,6 +21,9 @@ from jaxformer.config.errors import UserError
 
 T = TypeVar("T")
 
+MOST_BYTES = 1 << 26
+"""The longest file that is parsed as a whole."""
+
 _SCALARS = {
     bool: "true or false",
     int: "an integer",
@@ -46,6 +49,21 @@ def from_json(cls: type[T], data: Any) -> T:
     wrong type, or when the dataclass itself refuses the values with a ValueError.
     """
     return _decode_dataclass(cls, data, path="")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON from elsewhere says. Raises ValueError for all that is none, and for what is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_short(path: Path) -> bytes:
+    """A file that is parsed as a whole. Raises ValueError where it is longer than any such file, before it is read."""
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise ValueError(f"it has {size:,} bytes, allowed are {MOST_BYTES:,}")
+    return path.read_bytes()
 
 
 def difference(a: Any, b: Any) -> list[str]:

@@ -239,6 +239,8 @@ class WatchConfig:
     log_every: int = 20
     """Steps between progress lines where there is no terminal."""
     stall: Stall = Stall()
+    stop_unsaved: bool = False
+    """End the run where a checkpoint could not be saved, as on a full disk, rather than try again at the next one."""
 
     def __post_init__(self):
         at_least(self, 1, "validate_every", "keep", "log_every")

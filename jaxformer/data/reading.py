@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxformer.config.errors import UserError
+from jaxformer.config.io import parse_json
 
 
 def read_text(path: Path) -> str:
@@ -31,8 +32,8 @@ def read_objects(path: Path, holds: str) -> Iterator[tuple[str, dict[str, Any]]]
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            value = parse_json(line)
+        except ValueError as error:
             raise UserError(f"{where}: not JSON ({error}) in {excerpt(line)}") from None
         if not isinstance(value, dict):
             raise UserError(f"{where}: a line must be a JSON object, got {excerpt(line)}")

@@ -267,8 +267,7 @@ def _exports(bundle: Bundle) -> bool:
 
 def _scores(run: RunFolder, step: int) -> dict[str, float]:
     """What the validation of a step gave."""
-    records = map(json.loads, run.metrics_path.read_text(encoding="utf-8").splitlines())
-    record = next(record for record in records if record["step"] == step)
+    record = next(record for record in run.records() if record["step"] == step)
     return {name.removeprefix("valid_"): value for name, value in record.items() if name.startswith("valid_")}
 
 

@@ -1,10 +1,12 @@
 """A run as evidence: it is run again from what its folder says, and the losses are compared."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxformer.config.errors import UserError
+from jaxformer.training.checkpoint import Checkpoints
 from jaxformer.training.run import RunFolder
 
 
@@ -16,7 +18,9 @@ class Agreement(NamedTuple):
     first: int | None
     """The first of them whose losses differ; None where all are equal to the last bit."""
     furthest: float
-    """The largest difference of two losses, relative to the first run's."""
+    """The largest difference of two losses, relative to the first run's; infinite where only one run left a step out
+    whose loss was not finite.
+    """
 
     def __str__(self) -> str:
         if self.first is None:
@@ -33,9 +37,9 @@ def agreement(there: RunFolder, here: RunFolder) -> Agreement:
     steps = sorted(first.keys() & second.keys())
     if not steps:
         raise UserError(f"{there.path} and {here.path} have no step in common; train both for at least one step")
-    apart = {step: abs(second[step] - first[step]) / max(abs(first[step]), 1e-300) for step in steps}
     different = [step for step in steps if first[step] != second[step]]
-    return Agreement(len(steps), min(different, default=None), max(apart.values()))
+    apart = [_apart(first[step], second[step]) for step in different]
+    return Agreement(len(steps), min(different, default=None), max(apart, default=0.0))
 
 
 def last_step(run: RunFolder) -> int:
@@ -47,8 +51,8 @@ def last_step(run: RunFolder) -> int:
 
 
 def changes(there: RunFolder, here: RunFolder) -> list[str]:
-    """What the two were run on and with, where that differs: a line each."""
-    first, second = (_flat(_environment(run)) for run in (there, here))
+    """What the two were run on and with, batches included, where that differs: a line each."""
+    first, second = (_flat(_environment(run)) | _batches(run) for run in (there, here))
     names = [name for name in (first | second) if first.get(name) != second.get(name)]
     return [f"{name}: {first.get(name, 'nothing')} there, {second.get(name, 'nothing')} here" for name in names]
 
@@ -59,11 +63,21 @@ def folder_beside(run: Path) -> Path:
     return next(path for path in names if not path.exists())
 
 
-def _losses(run: RunFolder) -> dict[int, float]:
-    if not run.metrics_path.exists():
-        return {}
-    rows = map(json.loads, run.metrics_path.read_text(encoding="utf-8").splitlines())
-    return {row["step"]: row["loss"] for row in rows}
+def _losses(run: RunFolder) -> dict[int, float | None]:
+    """The loss of each step, None where it was not finite and the step was left out."""
+    return {row["step"]: row.get("loss") for row in run.records()}
+
+
+def _apart(first: float | None, second: float | None) -> float:
+    if first is None or second is None:
+        return math.inf
+    return abs(second - first) / max(abs(first), 1e-300)
+
+
+def _batches(run: RunFolder) -> dict[str, str]:
+    """The fingerprint of what a run read, of corpus, tokenizer, seed and order; nothing before its first checkpoint."""
+    with Checkpoints(run.checkpoints_path) as checkpoints:
+        return {"batches": checkpoints.progress(checkpoints.steps[-1]).batches} if checkpoints.steps else {}
 
 
 def _environment(run: RunFolder) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxformer.config.errors import UserError
+from jaxformer.config.io import parse_json
 from jaxformer.text.marked import Marked
 from jaxformer.text.tokenizer import SPECIALS
 
@@ -78,7 +79,7 @@ class ByteTokenizer(_Units):
 def _read(path: str | Path, kind: str) -> dict[str, Any]:
     """The object in a JSON file whose "type" is `kind`."""
     try:
-        data = json.loads(Path(path).read_bytes())
+        data = parse_json(Path(path).read_bytes())
     except OSError as error:
         raise UserError(f"no tokenizer at {path}: {error.strerror}") from None
     except ValueError as error:

@@ -1,6 +1,5 @@
 """The tokenizer files of a Hugging Face folder: found, understood, or refused. Nothing in them is executed."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from jaxformer.config.errors import UserError
+from jaxformer.config.io import parse_json
 
 TOKENIZER, CONFIG, SPECIALS_MAP = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
 ADDED, TEMPLATE = "added_tokens.json", "chat_template.jinja"
@@ -53,7 +53,7 @@ def read_files(path: Path) -> dict[str, bytes]:
 def read_object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     """The JSON object in the file `name`, empty where there is none. Raises UserError for anything else."""
     try:
-        data = json.loads(files.get(name, b"{}"))
+        data = parse_json(files.get(name, b"{}"))
     except ValueError as error:
         raise UserError(f"{name} is damaged: {error}") from None
     if not isinstance(data, dict):

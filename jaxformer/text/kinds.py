@@ -1,6 +1,5 @@
 """All kinds of tokenizers: made by what a config names, read from what a file or a folder holds."""
 
-import json
 from collections.abc import Iterable
 from functools import singledispatch
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from jaxformer.config.data import Bpe
 from jaxformer.config.errors import UserError
+from jaxformer.config.io import parse_json
 from jaxformer.config.text import Bytes, Characters, WordPiece
 from jaxformer.text.bpe import BpeTokenizer, train_bpe
 from jaxformer.text.characters import ByteTokenizer, CharacterTokenizer
@@ -58,7 +58,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 def _kind(file: Path) -> type[BpeTokenizer | CharacterTokenizer | ByteTokenizer | PretrainedTokenizer]:
     """Whose file this is: the small ones say so, and this library's BPE is known by its marks."""
     try:
-        data = json.loads(file.read_bytes())
+        data = parse_json(file.read_bytes())
     except OSError as error:
         raise UserError(f"no tokenizer at {file}: {error.strerror}") from None
     except ValueError as error:

@@ -1,6 +1,5 @@
 """Checkpoints of a run: the whole state and the position in the data, saved in the background, checked when read."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -12,11 +11,12 @@ import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
 from jaxformer.config.errors import UserError
-from jaxformer.config.io import from_json
+from jaxformer.config.io import from_json, parse_json
+from jaxformer.config.ranges import at_least
 from jaxformer.training.loading import load
 from jaxformer.training.manifest import Damaged
 from jaxformer.training.run import warn
-from jaxformer.training.saving import Saver, reason, remove, step_folders
+from jaxformer.training.saving import Saver, reason, set_aside, step_folders
 from jaxformer.training.state import TrainState
 
 T = TypeVar("T")
@@ -34,6 +34,9 @@ class Progress:
     validations_since_best: int = 0
     configuration: str = ""
     """What the run was started with, in JSON; empty in checkpoints of earlier versions."""
+
+    def __post_init__(self):
+        at_least(self, 0, "next_batch", "best_step", "validations_since_best")
 
 
 class Restored(NamedTuple):
@@ -61,8 +64,11 @@ class Checkpoints:
     Where a checkpoint is damaged, the newest one that is not takes its place, with a warning.
     """
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
-        self._folder, self._keep = folder, keep
+    def __init__(self, folder: Path, keep: int = 2, stop_unsaved: bool = False) -> None:
+        """In a folder that need not be there, `keep` new checkpoints at a time; with `stop_unsaved`, a save raises
+        NotSaved where the one before it failed.
+        """
+        self._folder, self._keep, self._stop_unsaved = folder, keep, stop_unsaved
         # Made by the first save: a reader must not clear away what a training is just writing.
         self._saver: Saver | None = None
         self._saving: int | None = None
@@ -114,10 +120,12 @@ class Checkpoints:
     def save(self, state: TrainState, progress: Progress) -> None:
         """Save a state under its step; the best step so far is kept besides the newest ones.
 
-        Where the save before failed, that is told in a warning.
+        Where the save before failed, that is told in a warning, or raises NotSaved.
         """
         self._settle()
         step = int(state.step)
+        if self._stop_unsaved:
+            self.finish()
         if self._failure:
             warn(f"{self._failure}; those before it are whole, and step {step} is tried")
         if step in self.steps:
@@ -150,10 +158,10 @@ class Checkpoints:
         return Restored(TrainState(**items["model"], **rest), items["progress"])
 
     def forget_after(self, step: int) -> None:
-        """Remove the checkpoints past `step`, which a run that goes on from there takes again."""
+        """Set the checkpoints past `step` aside, which a run that goes on from there takes again."""
         for later, folder in step_folders(self._folder).items():
             if later > step and jax.process_index() == 0:
-                remove(folder)
+                set_aside(folder)
 
     def restore_params(self, abstract: Any, averaged: bool, step: int) -> Chosen:
         """The parameters to evaluate at a step, on one device: the moving average where one was kept.
@@ -193,7 +201,7 @@ class Checkpoints:
         items = load(self._folder.resolve() / str(step), abstract)
         try:
             progress = from_json(Progress, items["progress"])
-            json.loads(progress.configuration or "{}")
+            parse_json(progress.configuration or "{}")
         except (UserError, ValueError) as error:
             raise Damaged(f"checkpoint {step} in {self._folder} is damaged: its progress: {error}") from None
         return items | {"progress": progress}

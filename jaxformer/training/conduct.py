@@ -59,7 +59,7 @@ def _train(job: Job, run: RunFolder, until: int, stop: StopRequest) -> None:
             run.keep_tokenizer(job.tokenizer)
         job.write_samples_to(run)
     peers.meet("begun")
-    with Checkpoints(run.checkpoints_path, config.watch.keep) as checkpoints:
+    with Checkpoints(run.checkpoints_path, config.watch.keep, config.watch.stop_unsaved) as checkpoints:
         kept = _newest(job, run, checkpoints)
         step = 0 if kept is None else int(kept.state.step)
         _forget_after(step, run, checkpoints)
@@ -188,6 +188,7 @@ def _newest(job: Job, run: RunFolder, checkpoints: Checkpoints) -> Restored | No
     if not checkpoints.steps:
         return None
     state, progress = checkpoints.restore(job.abstract)
+    peers.same(int(state.step), f"the newest whole checkpoint in {run.path}")
     _check_model(progress, job.config, run)
     if progress.batches != fingerprint:
         raise UserError(

@@ -2,7 +2,6 @@
 reads them.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from jaxformer.config.errors import UserError
+from jaxformer.config.io import parse_json
 from jaxformer.training.manifest import NAME, Damaged, check_manifest, check_names
 from jaxformer.training.run import warn
-from jaxformer.training.saving import context, quiet, reason
+from jaxformer.training.saving import context, quiet, reason, step_folders
 
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError, RecursionError)
 
@@ -45,15 +45,24 @@ def load(folder: Path, abstract: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(folder: Path) -> None:
-    """Compare the files of a checkpoint with its manifest; warn where it has none. Raises Damaged."""
+    """Compare the files of a checkpoint with its manifest; warn where no checkpoint of the run has one. Raises Damaged,
+    also where a file cannot be read.
+    """
     try:
         check_names(folder)
-        if (folder / NAME).exists() or (folder / "orbax.checkpoint").exists():
+        if (folder / "orbax.checkpoint").exists() or _have_manifests(folder.parent):
             check_manifest(folder)
-        else:  # of a version that wrote neither
+        else:
             warn(f"{_called(folder)} is of an earlier version, without a manifest: its files are read unchecked")
     except Damaged as error:
         raise _damaged(folder, str(error)) from None
+    except OSError as error:
+        raise _damaged(folder, f"it cannot be read: {reason(error)}") from error
+
+
+def _have_manifests(folder: Path) -> bool:
+    """Whether the checkpoints of a folder are of a version that writes manifests."""
+    return any((step / NAME).exists() for step in step_folders(folder).values())
 
 
 def _check_names_are_keys(folder: Path, item: str) -> None:
@@ -61,7 +70,7 @@ def _check_names_are_keys(folder: Path, item: str) -> None:
 
     Orbax would follow a name that is a path, to any place. This version and earlier ones write a database instead.
     """
-    if json.loads((folder / item / "_METADATA").read_bytes()).get("use_ocdbt") is not True:
+    if parse_json((folder / item / "_METADATA").read_bytes()).get("use_ocdbt") is not True:
         raise _damaged(folder, f"{item}/_METADATA does not say that its arrays lie in one database")
 
 

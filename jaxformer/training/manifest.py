@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxformer.config.errors import UserError
+from jaxformer.config.io import MOST_BYTES
 from jaxformer.training.run import write_whole
 
 NAME = "manifest.json"
-MOST_BYTES = 1 << 26
-"""The longest file that is parsed as a whole; arrays, which are not, lie in folders called `d`."""
 
 
 class Damaged(UserError):
@@ -24,9 +23,11 @@ def write_manifest(folder: Path) -> None:
     """List the files of a folder, which are on the disk for good when this returns."""
     files = {}
     for name, path in sorted(_files(folder)):
-        _keep(path)
+        keep(path)
         files[name] = _digest(path)
     write_whole(folder / NAME, _text(files))
+    for place, _, _ in os.walk(folder):
+        keep(Path(place))
 
 
 def check_manifest(folder: Path) -> None:
@@ -62,6 +63,7 @@ def check_names(folder: Path) -> None:
             if not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)):
                 raise Damaged(f"{shown} is a link or no plain file, and is not followed")
             if stat.S_ISREG(status.st_mode) and path.parent.name != "d" and status.st_size > MOST_BYTES:
+                # Arrays, which are not parsed as a whole, lie in folders called `d`.
                 raise Damaged(f"{shown} has {status.st_size} bytes, allowed are {MOST_BYTES}")
 
 
@@ -103,7 +105,15 @@ def _digest(path: Path) -> dict[str, Any]:
         return {"bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
 
 
-def _keep(path: Path) -> None:
-    """Have the system write a file to the disk for good."""
+def keep(path: Path) -> None:
+    """Have the system write a file to the disk for good, or the names in a folder, where it can be asked for those."""
+    if path.is_dir():
+        if os.name == "posix":
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        return
     with path.open("r+b") as file:
         os.fsync(file.fileno())

@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxformer.config.errors import FAILED, UserError
@@ -78,6 +79,16 @@ def meet(where: str) -> None:
     """Wait until all processes have come to the place of this name."""
     if together():
         multihost_utils.sync_global_devices(where)
+
+
+def same(number: int, what: str) -> None:
+    """Raises UserError unless all processes come with the same number."""
+    if together():
+        numbers = multihost_utils.process_allgather(np.asarray(number))
+        if len(set(numbers.tolist())) > 1:
+            raise UserError(
+                f"{what} is not the same for all processes, got {numbers.tolist()}; give all of them the same folder"
+            )
 
 
 def _number(variable: str) -> int | None:

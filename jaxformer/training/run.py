@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from jaxformer.config.errors import UserError
-from jaxformer.config.io import difference, from_json, to_json
+from jaxformer.config.io import difference, from_json, parse_json, read_short, to_json
 from jaxformer.text.kinds import load_tokenizer
 from jaxformer.text.tokenizer import Tokenizer
 
@@ -91,7 +91,10 @@ class RunFolder:
 
     def kind(self) -> str:
         """The name of the class of the run's configuration, which says what it trains. Raises as `config`."""
-        return self._kind(self._fields())
+        kind = self._kind(self._fields())
+        if kind not in JOBS:
+            raise UserError(f"{self.config_path}: type must be one of {', '.join(JOBS)}, got {kind!r}")
+        return kind
 
     def config(self, cls: type[Config]) -> Config:
         """The configuration of the run. Raises UserError where the folder is not a run, or one of another kind."""
@@ -108,12 +111,12 @@ class RunFolder:
 
     def _fields(self) -> Any:
         try:
-            return json.loads(self.config_path.read_text(encoding="utf-8"))
+            return parse_json(read_short(self.config_path))
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(
                 f"{self.path} is not a run folder: it has no config.json; give a folder made by jaxformer train"
             ) from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise UserError(f"{self.config_path} is damaged: {error}; restore it or train again") from None
 
     def _kind(self, data: Any) -> str:
@@ -182,6 +185,13 @@ class RunFolder:
     def tokenizer_or(self, make: Callable[[], Any]) -> Any:
         """The tokenizer of the run, or the one that is made for it where it has none yet."""
         return self.tokenizer() if self.has_tokenizer else make()
+
+    def records(self) -> list[dict[str, Any]]:
+        """What was recorded of each step; a last line that was not finished does not count."""
+        if not self.metrics_path.exists():
+            return []
+        lines = self.metrics_path.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if _step_of(line) < float("inf")]
 
     def forget_after(self, step: int) -> None:
         """Drop metrics of steps past `step`, which a resumed run takes again."""

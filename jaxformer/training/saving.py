@@ -18,7 +18,10 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from jaxformer.training.manifest import write_manifest
+from jaxformer.training.manifest import keep, write_manifest
+
+SET_ASIDE = re.compile(r"([0-9]+)-set-aside")
+"""Names of checkpoints that a run went back behind."""
 
 
 class Saver:
@@ -64,6 +67,7 @@ class Saver:
             if jax.process_index() == 0:
                 write_manifest(self._unfinished(step))
                 self._unfinished(step).rename(self._folder / str(step))
+                keep(self._folder)
                 self._remove_old(best)
         except BaseException:
             self._clear()
@@ -75,7 +79,10 @@ class Saver:
     def _remove_old(self, best: int) -> None:
         steps = step_folders(self._folder)
         for step in steps.keys() - {best, *list(steps)[-self._keep :]}:
-            remove(steps[step])
+            _remove(steps[step])
+        for path in self._folder.iterdir():
+            if (aside := SET_ASIDE.fullmatch(path.name)) and int(aside[1]) <= max(steps):
+                _delete(path)
 
     def _clear(self) -> None:
         if jax.process_index() == 0:
@@ -90,9 +97,27 @@ def step_folders(folder: Path) -> dict[int, Path]:
     return dict(sorted((int(path.name), path) for path in there if re.fullmatch("0|[1-9][0-9]*", path.name)))
 
 
-def remove(folder: Path) -> None:
+def set_aside(folder: Path) -> None:
+    """Give the folder of a step a name that no step has, because a run goes on from before it.
+
+    Its files stay until that run has saved a step as late: they may be whole, and only could not be read just now.
+    """
+    aside = folder.with_name(f"{folder.name}-set-aside")
+    _delete(aside)
+    folder.rename(aside)
+
+
+def _remove(folder: Path) -> None:
     """Remove the folder of a step, which stops to be a checkpoint before any file of it is gone."""
-    shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}.removed")))
+    _delete(folder.rename(folder.with_name(f"{folder.name}.removed")))
+
+
+def _delete(path: Path) -> None:
+    """Delete a folder, or the link that stands in its place."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def context() -> ocp.Context:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxformer.config.errors import UserError
+from jaxformer.config.io import parse_json, read_short
 from jaxformer.config.model import DecoderConfig, EncoderConfig
 from jaxformer.models.decoder import Decoder
 from jaxformer.models.encoder import Encoder
@@ -64,10 +65,10 @@ def read_fields(folder: Path) -> dict[str, Any]:
     """The config.json of a folder. Raises UserError where there is none, or it is no JSON object."""
     path = folder / "config.json"
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = parse_json(read_short(path))
     except FileNotFoundError:
         raise UserError(f"no config.json in {folder}; a model's folder holds one beside its safetensors") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise UserError(f"{path} must hold an object, got {type(fields).__name__}")

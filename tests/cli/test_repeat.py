@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from jaxformer.config.errors import UserError
 from jaxformer.recipes.repeat import agreement, changes, folder_beside, last_step
+from jaxformer.training.checkpoint import Checkpoints
 from jaxformer.training.run import RunFolder
 from tests.cli.toy import process, refusal
+from tests.survival.states import progress_of, state_of
 
 
 def written(folder, losses, **environment):
@@ -44,6 +47,29 @@ def test_what_the_runs_ran_on_is_compared_by_name(tmp_path):
     there = written(tmp_path / "a", {1: 1.0}, cores=2, versions={"jax": "0.10.2", "flax": "0.12"})
     here = written(tmp_path / "b", {1: 1.0}, cores=2, versions={"jax": "0.12.0", "flax": "0.12"})
     assert changes(there, here) == ["versions.jax: 0.10.2 there, 0.12.0 here"]
+
+
+def test_a_step_that_was_left_out_and_a_line_that_was_not_finished_are_understood(tmp_path):
+    there, here = (written(tmp_path / name, {1: 4.0, 2: 3.0}) for name in "ab")
+    for run in (there, here):
+        with run.metrics_path.open("a") as file:
+            file.write('{"step": 3, "skipped": 1.0}\n{"step": 4, "lo')
+    assert str(agreement(there, here)) == "the losses of 3 steps agree to the last bit" and last_step(there) == 3
+    here.metrics_path.write_text(here.metrics_path.read_text().replace('"skipped": 1.0', '"loss": 2.0'))
+    assert agreement(there, here)[1:] == (3, float("inf"))
+
+
+def test_other_batches_are_told(tmp_path):
+    there, here = (written(tmp_path / name, {1: 4.0}) for name in "ab")
+    for run, batches in ((there, "abc"), (here, "def")):
+        with Checkpoints(run.checkpoints_path) as checkpoints:
+            checkpoints.save(state_of(1, rows=5), replace(progress_of(1), batches=batches))
+    assert changes(there, here) == ["batches: abc there, def here"]
+
+
+def test_a_run_is_not_repeated_into_itself(trained, capsys):
+    said = refusal(capsys, "train", "--from", str(trained.out), "--out", f"{trained.out}/../{trained.out.name}")
+    assert said.startswith("--out must be another folder than the run that is repeated, got ")
 
 
 def test_a_run_without_steps_cannot_be_repeated(tmp_path):

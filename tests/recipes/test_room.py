@@ -5,13 +5,19 @@ from dataclasses import replace
 import jax
 import pytest
 
+from jaxformer.cli.training import _out_of_memory
 from jaxformer.config.causal_lm import CausalLmConfig
+from jaxformer.config.classify import ClassifyConfig
+from jaxformer.config.data import Bpe
 from jaxformer.config.decoders import gpt2
+from jaxformer.config.encoders import bert
 from jaxformer.config.text_data import Packed
 from jaxformer.config.training import OptimizationConfig
 from jaxformer.config.translate import TranslateConfig
 from jaxformer.recipes.room import out_of_memory, savings, step_memory
 from jaxformer.recipes.subjects import subject
+from jaxformer.text.bpe import train_bpe
+from jaxformer.training.run import RunFolder
 from tests.cli.toy import training, write_corpus
 
 VOCABULARY = 97
@@ -66,6 +72,14 @@ def test_a_run_without_memory_ends_with_what_would_help(tmp_path, monkeypatch, c
     assert code == 1
     assert line.startswith("jaxformer: the device has too little memory: a step was estimated to take")
     assert line.count("would save") == 3
+
+
+def test_a_run_is_told_of_the_model_that_it_has_and_not_of_what_the_command_line_says(tmp_path):
+    """A classifier is told no model: the preset is chosen when its run begins."""
+    run = RunFolder(tmp_path / "run")
+    run.begin(ClassifyConfig(model=bert(width=24, layers=2, heads=2, context=128), labels=("a", "b")), {})
+    run.keep_tokenizer(train_bpe(["a text"] * 2, Bpe(300)))
+    assert _out_of_memory(ClassifyConfig, run.path).count("would save") == 3
 
 
 def test_what_is_told_is_the_estimate():

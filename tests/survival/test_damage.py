@@ -1,5 +1,6 @@
 """Whatever happens to a file of a checkpoint is seen before it is used, and the one before it is used instead."""
 
+import errno
 import random
 import shutil
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from jaxformer.config.errors import UserError
+from jaxformer.training import manifest
 from jaxformer.training.checkpoint import Checkpoints
 from jaxformer.training.loading import check
 from jaxformer.training.manifest import NAME, Damaged
@@ -120,6 +122,44 @@ def test_a_run_that_goes_on_from_an_older_step_saves_the_damaged_one_anew(copy):
     write(copy, 2, rows=ROWS)
     with Checkpoints(copy) as checkpoints:
         assert is_of_step(*checkpoints.restore(abstract(ROWS)), ROWS) and checkpoints.steps == [1, 2]
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_used_and_kept_until_a_later_one_is_saved(copy, monkeypatch, capsys):
+    def digest(path):
+        if path.is_relative_to(copy / "2"):
+            raise OSError(errno.EIO, "Input/output error")
+        return whole(path)
+
+    with monkeypatch.context() as patch:
+        whole = manifest._digest
+        patch.setattr(manifest, "_digest", digest)
+        with Checkpoints(copy) as checkpoints:
+            assert int(checkpoints.restore(abstract(ROWS)).state.step) == 1
+            checkpoints.forget_after(1)
+    assert "checkpoint 2 in" in (said := capsys.readouterr().err) and "cannot be read: Input/output error; it" in said
+    check((copy / "2-set-aside").rename(copy / "7-set-aside"))
+    write(copy, 2, rows=ROWS)
+    assert sorted(path.name for path in copy.iterdir()) == ["1", "2", "7-set-aside"]
+    (copy / "7-set-aside").rename(copy / "2-set-aside")
+    write(copy, 3, rows=ROWS)
+    assert "2-set-aside" not in [path.name for path in copy.iterdir()]
+
+
+def test_a_link_in_the_place_of_a_step_is_set_aside_and_not_followed(copy):
+    (copy / "2").rename(copy.parent / f"{copy.name}-elsewhere")
+    (copy / "2").symlink_to(copy.parent / f"{copy.name}-elsewhere")
+    with Checkpoints(copy) as checkpoints:
+        checkpoints.forget_after(int(checkpoints.restore(abstract(ROWS)).state.step))
+    write(copy, 2, rows=ROWS)
+    assert (copy.parent / f"{copy.name}-elsewhere" / "manifest.json").exists()
+    assert sorted(path.name for path in copy.iterdir()) == ["1", "2"]
+
+
+def test_without_its_manifest_and_what_orbax_left_there_a_checkpoint_among_others_is_damaged(copy):
+    for name in ("manifest.json", "orbax.checkpoint"):
+        (copy / "2" / name).unlink()
+    with pytest.raises(Damaged, match=r"manifest\.json is missing"):
+        check(copy / "2")
 
 
 def test_a_surplus_file_is_seen_and_a_hidden_one_is_not(copy):

@@ -40,6 +40,18 @@ def test_what_does_not_fit_is_tried_again_later(tmp_path, capfd):
         assert checkpoints.steps == [4] and is_of_step(*checkpoints.restore(abstract()))
 
 
+def test_a_run_that_is_to_stop_there_does_at_the_next_save(tmp_path):
+    with pytest.raises(NotSaved, match=r"^checkpoint 2 could not be saved .* go on from step 1$"):  # noqa: SIM117
+        with Checkpoints(tmp_path, stop_unsaved=True) as checkpoints:
+            save(checkpoints, 1)
+            checkpoints.finish()
+            with files_of_at_most(SMALL):
+                save(checkpoints, 2)
+                save(checkpoints, 3)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps == [1]
+
+
 def test_many_writes_that_fail_are_told_in_one_line(tmp_path, capfd):
     """TensorStore goes on to print a traceback for each of them, Orbax several pages."""
     state = state_of(1)._replace(params={str(index): jnp.full((2000, 31), index, jnp.float32) for index in range(60)})

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import signal
 import time
 
 import pytest
@@ -48,8 +49,10 @@ def test_a_kill_loses_one_interval_at_most(server, tmp_path, thorough):
         time.sleep(rng.uniform(0, TURN))
         process.kill()
         process.join()
+        assert process.exitcode == -signal.SIGKILL, "it ended of itself"
         assert resumed is not None, "what was restored is not what was saved"
         assert resumed >= begun - 1
         lost.append(begun - resumed)
         begun = max([resumed, *told(hear)])
+    assert begun > len(lost) / 4, "hardly any save came to its end"
     print(f"{len(lost)} kills in {begun} saves; nothing lost by {lost.count(0)}, one save by {lost.count(1)}")

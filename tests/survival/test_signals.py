@@ -10,7 +10,7 @@ from jaxformer.training.checkpoint import Checkpoints
 from tests.cli.toy import process, read_metrics
 from tests.survival.lm import arguments, config, started, wait_for, write_corpus
 
-MOMENTS, THOROUGH = 2, 30
+MOMENTS, THOROUGH = 3, 30
 
 
 @pytest.fixture(scope="module")

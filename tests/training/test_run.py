@@ -127,12 +127,26 @@ def test_what_cannot_be_read_is_named(run, tmp_path):
             b'{"type": "TranslateConfig"}',
             "is a run of jaxformer train translate, which cannot be used",
         ),
+        (b"[" * 200_000, "is damaged: it is nested too deeply; restore it or train again"),
         (b'{"type": "Config", "step": 3}', r"config\.json: unknown field step; did you mean steps\?"),
     ):
         run.config_path.write_bytes(damaged)
         with pytest.raises(UserError, match=message):
             run.holds(Config(11))
         assert run.config_path.read_bytes() == damaged
+
+
+def test_a_kind_of_run_that_there_is_not_is_refused_with_those_that_there_are(run):
+    run.config_path.write_text('{"type": "Pickle"}')
+    with pytest.raises(UserError, match=r"config\.json: type must be one of TranslateConfig, .*, got 'Pickle'$"):
+        run.kind()
+
+
+def test_a_configuration_of_absurd_length_is_refused_before_it_is_read(run):
+    with run.config_path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UserError, match="it has 1,099,511,627,776 bytes, allowed are 67,108,864"):
+        run.kind()
 
 
 def test_every_configuration_is_written_so_that_it_reads_back(tmp_path):
