@@ -7,7 +7,7 @@ import pytest
 
 from jaxformer.cli.training import _out_of_memory
 from jaxformer.config.causal_lm import CausalLmConfig
-from jaxformer.config.classify import ClassifyConfig
+from jaxformer.config.classify import ClassifyConfig, Labels
 from jaxformer.config.data import Bpe
 from jaxformer.config.decoders import gpt2
 from jaxformer.config.encoders import bert
@@ -77,7 +77,7 @@ def test_a_run_without_memory_ends_with_what_would_help(tmp_path, monkeypatch, c
 def test_a_run_is_told_of_the_model_that_it_has_and_not_of_what_the_command_line_says(tmp_path):
     """A classifier is told no model: the preset is chosen when its run begins."""
     run = RunFolder(tmp_path / "run")
-    run.begin(ClassifyConfig(model=bert(width=24, layers=2, heads=2, context=128), labels=("a", "b")), {})
+    run.begin(ClassifyConfig(model=bert(width=24, layers=2, heads=2, context=128), labels=Labels(("a", "b"))), {})
     run.keep_tokenizer(train_bpe(["a text"] * 2, Bpe(300)))
     assert _out_of_memory(ClassifyConfig, run.path).count("would save") == 3
 
