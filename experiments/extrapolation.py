@@ -128,9 +128,7 @@ def draw(path: Path, report: Report) -> str:
     bands = {name: interval(y_S8) for name, y_S8 in report.figures["accuracy"].items()}
     panels.curves(axes, report.figures["words"], bands, (0.45, 1.03))
     ends = [int(report.figures["words"][0] * 16 * times) for times in (0, 1, 2, 4)]
-    for name in axes.texts:
-        name.set(x=ends[-1] + 2, ha="left")
-    axes.set(xlabel="place in the text, in words", xticks=ends, xlim=(0, 1.15 * ends[-1]))
+    axes.set(xlabel="place in the text, in words", xticks=ends, xlim=(0, ends[-1]))
     axes.set_ylabel("accuracy: who spoke last? (chance: 0.5)")
     axes.axvline(ends[1], color=panels.GREY, linewidth=0.8)
     return panels.save(figure, path, "Bands: Student's 95% interval over seeds. Line: the end of what was trained.")

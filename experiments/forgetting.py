@@ -106,7 +106,7 @@ def draw(path: Path, report: Report) -> str:
     shown = (("accuracy", 1, (0.4, 1.02)), ("fact", 0, (-38.0, 2.0)), ("share", 1, (0.0, 0.4)))
     for axes, (name, look, limits) in zip(grid, shown, strict=True):
         bands = {arm: interval(np.array(seen)[look]) for arm, seen in figures[name].items()}
-        panels.many_curves(axes, figures["distances"], bands, limits)
+        panels.curves(axes, figures["distances"], bands, limits)
         panels.logarithmic(axes, figures["distances"])
         axes.axvline(figures["learned"], color=panels.GREY, linewidth=0.8, linestyle=":")
         axes.set_xlabel("tokens between fact and question")

@@ -105,7 +105,7 @@ def draw(path: Path, report: Report) -> str:
     pairs, figures = report.figures["pairs"], report.figures
     for axes, name in zip(grid, ("accuracy", "weight"), strict=False):
         bands = {arm: interval(values_SP) for arm, values_SP in figures[name].items()}
-        panels.many_curves(axes, pairs, bands, (0.0, 1.03))
+        panels.curves(axes, pairs, bands, (0.0, 1.03))
         panels.logarithmic(axes, pairs)
         axes.set_xlabel("pairs in the row")
     panels.level(grid[0], 1 / figures["values"], "")

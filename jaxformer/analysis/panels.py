@@ -42,78 +42,68 @@ def row(headings: Sequence[str], width: float = 4.3, height: float = 3.9) -> "tu
 
 
 def curves(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limits: tuple[float, float]) -> None:
-    """A mean over x with its interval for each name, which stands below the curve's end; vertical `limits`.
+    """A mean over x with its interval for each name, which stands right of the panel, as close to the height of the
+    curve's end as the other names allow; vertical `limits`.
 
     Axes that are to be logarithmic are made so before.
     """
-    ends = _drawn(axes, x, bands, limits)
-    places = _apart([height - _GAP for _, height, _ in ends])
-    for (name, _, colour), place in zip(ends, places, strict=True):
-        across = axes.get_xaxis_transform()
-        axes.text(x[-1], place, name, color=colour, ha="right", va="center", fontsize=9, transform=across)
-
-
-def many_curves(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limits: tuple[float, float]) -> None:
-    """`curves` that end close to each other: their names stand to the right of the panel, in the order of the ends."""
-    ends = _drawn(axes, x, bands, limits)
-    for (name, _, colour), place in zip(ends, _apart([height for _, height, _ in ends]), strict=True):
-        axes.annotate(name, (1.02, place), xycoords="axes fraction", color=colour, va="center", fontsize=9)
-
-
-def _drawn(
-    axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval], limits: tuple[float, float]
-) -> list[tuple[str, float, str]]:
-    """Draws them, and gives each name, the height of its curve's end as a part of the panel's, and its colour, from the
-    top down.
-    """
     axes.set_ylim(*limits)
-    ends = []
+    ends = {}
     for (name, band), (colour, _, dashes) in zip(bands.items(), STYLES, strict=False):
         axes.plot(x, band.mean, color=colour, linestyle=dashes, linewidth=1.8)
         axes.fill_between(x, band.low, band.high, color=colour, alpha=0.2, linewidth=0)
         end = axes.transData.transform((x[-1], band.mean[-1]))
-        ends.append((name, float(axes.transAxes.inverted().transform(end)[1]), colour))
-    return sorted(ends, key=lambda end: -end[1])
+        ends[name] = float(axes.transAxes.inverted().transform(end)[1]), colour
+    _named(axes, ends)
+
+
+def _named(axes: "Axes", ends: Mapping[str, tuple[float, str]]) -> None:
+    """Names right of the panel, each with the height that it belongs to, as a part of the panel's, and its colour."""
+    downwards = sorted(ends.items(), key=lambda end: -end[1][0])
+    for (name, (_, colour)), place in zip(downwards, _apart([height for _, (height, _) in downwards]), strict=True):
+        axes.annotate(name, (1.02, place), xycoords="axes fraction", color=colour, va="center", fontsize=9)
 
 
 _GAP = 0.065
 """Between the names of two curves, as a part of the panel's height."""
 
 
-def _apart(heights: Sequence[float]) -> list[float]:
-    """The heights of names, from the top down, with gaps between them and none below the panel."""
-    places: list[float] = []
-    for height in heights:
-        places.append(min(height, places[-1] - _GAP) if places else min(height, 1.0))
-    lowest = [_GAP * (len(places) - i - 0.5) for i in range(len(places))]
-    return [max(place, least) for place, least in zip(places, lowest, strict=True)]
+def _apart(heights: Sequence[float]) -> np.ndarray:
+    """Heights from the top down, moved as little as it takes, by least squares, to have gaps between them; none leaves
+    the panel.
+    """
+    from scipy.optimize import isotonic_regression
+
+    moved = _GAP * np.arange(len(heights))
+    together = isotonic_regression(np.add(heights, moved), increasing=False).x
+    return np.clip(together, min(1.0, _GAP * (len(heights) - 0.5)), 1.0) - moved
 
 
 def dots(axes: "Axes", columns: Sequence[str], groups: Mapping[str, np.ndarray], limits: tuple[float, float]) -> None:
-    """Values [seeds, columns] of each group as dots on a logarithmic axis; its name stands to their right.
+    """Values [seeds, columns] of each group as dots on a logarithmic axis; its name stands right of those of
+    the last column.
 
     A value below the lower of the `limits`, zero among them, is drawn there.
     """
     axes.set(yscale="log", ylim=limits, xlim=(-0.5, len(columns) - 0.5), xticks=[])
     for i, column in enumerate(columns):
-        axes.text(i, -0.03, column, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=13)
+        axes.text(i, -0.03, column, transform=axes.get_xaxis_transform(), ha="center", va="top")
     lanes = np.linspace(-0.36, 0.36, len(groups) + 1)
-    place = -1.0
-    styled = zip(groups.items(), STYLES, lanes, strict=False)
-    for (name, values_SC), (colour, mark, _), lane in sorted(styled, key=lambda entry: np.median(entry[0][1])):
+    ends = {}
+    for (name, values_SC), (colour, mark, _), lane in zip(groups.items(), STYLES, lanes, strict=False):
         x_SC = np.arange(len(columns)) + lane + (lanes[1] - lanes[0]) * np.linspace(0.15, 0.85, len(values_SC))[:, None]
         drawn_SC = np.maximum(values_SC, limits[0])
         axes.plot(x_SC, drawn_SC, linestyle="none", color=colour, marker=mark, markersize=4.5, alpha=0.7, clip_on=False)
-        height = np.log(np.median(drawn_SC) / limits[0]) / np.log(limits[1] / limits[0])
-        place = max(height, place + 0.13)
-        axes.text(1.02, place, name, transform=axes.transAxes, color=colour, va="center", fontsize=9)
+        height = np.log(np.median(drawn_SC[:, -1]) / limits[0]) / np.log(limits[1] / limits[0])
+        ends[name] = float(height), colour
+    _named(axes, ends)
 
 
 def decades(axes: "Axes", x: Sequence[float], bands: Mapping[str, Interval]) -> None:
-    """`many_curves` of decimal logarithms, on a vertical axis that names what they are the logarithms of."""
+    """`curves` of decimal logarithms, on a vertical axis that names what they are the logarithms of."""
     lowest = min(float(np.min(band.low)) for band in bands.values())
     highest = max(float(np.max(band.high)) for band in bands.values())
-    many_curves(axes, x, bands, (lowest - 0.03 * (highest - lowest), highest + 0.03 * (highest - lowest)))
+    curves(axes, x, bands, (lowest - 0.03 * (highest - lowest), highest + 0.03 * (highest - lowest)))
     steps = (1, 2, 5) if highest - lowest < 2 else (1,)
     powers = range(int(np.floor(lowest)), int(np.ceil(highest)) + 1)
     ticks = [power + np.log10(step) for power in powers for step in steps]

@@ -23,35 +23,44 @@ def no_fonts(monkeypatch):
     monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [])
 
 
-def test_a_curve_is_its_mean_and_its_name_stands_in_its_colour_apart_from_others():
+def names(axes):
+    """Texts beside a panel, with their heights as parts of its own."""
+    return {text.get_text(): (text.xy[1], text.get_color()) for text in axes.texts if getattr(text, "xy", (0,))[0] > 1}
+
+
+def test_a_curve_is_its_mean_and_its_name_stands_beside_the_panel_in_its_colour():
     _, (axes,) = panels.row(["heading"])
     panels.curves(axes, X, BANDS, (0.0, 1.1))
-    curves, names = axes.get_lines(), {text.get_text(): text for text in axes.texts}
-    for (name, band), curve in zip(BANDS.items(), curves, strict=True):
+    for (name, band), curve in zip(BANDS.items(), axes.get_lines(), strict=True):
         np.testing.assert_allclose(curve.get_ydata(), band.mean)
-        assert names[name].get_color() == curve.get_color()
-    assert abs(names["best"].get_position()[1] - names["也好"].get_position()[1]) > 0.05
+        assert names(axes)[name][1] == curve.get_color()
     assert len(axes.collections) == len(BANDS)
 
 
-def test_on_a_logarithmic_axis_the_name_stands_as_close_below_the_end_of_its_curve():
-    ends = {}
-    for scale, values in {"linear": [1.0, 1.0], "log": [1e-3, 1e-1]}.items():
+def test_on_a_logarithmic_axis_the_name_stands_as_high_as_the_end_of_its_curve():
+    for scale, values, limits in (("linear", [1.0, 1.0], (0.0, 2.0)), ("log", [1e-3, 1e-1], (1e-2, 1.0))):
         _, (axes,) = panels.row(["heading"])
         axes.set_yscale(scale)
-        panels.curves(
-            axes, [1, 2], {"curve": interval([values, values])}, (0.0, 2.0) if scale == "linear" else (1e-2, 1)
-        )
-        ends[scale] = axes.texts[0].get_position()[1]
-    # Both curves end at half the panel's height.
-    assert ends["linear"] == pytest.approx(ends["log"]) and 0.4 < ends["log"] < 0.5
+        panels.curves(axes, [1, 2], {"curve": interval([values, values])}, limits)
+        assert names(axes)["curve"][0] == pytest.approx(0.5)
 
 
-def test_names_of_curves_that_end_at_the_bottom_stay_within_the_panel_and_apart():
+@pytest.mark.parametrize("end", [0.0, 0.4, 1.0])
+def test_names_of_curves_that_end_together_stand_around_their_end_apart_and_within_the_panel(end):
     _, (axes,) = panels.row(["heading"])
-    panels.curves(axes, [1, 2], {name: interval([[1.0, 0.0]] * 2) for name in "abc"}, (0.0, 1.0))
-    places = sorted(text.get_position()[1] for text in axes.texts)
-    assert places[0] > 0 and np.diff(places).min() > 0.05
+    panels.curves(axes, [1, 2], {name: interval([[0.5, end]] * 2) for name in "abc"}, (0.0, 1.0))
+    places = sorted(place for place, _ in names(axes).values())
+    assert places[0] > 0 and places[-1] <= 1 and np.diff(places).min() > 0.05
+    assert end in (0.0, 1.0) or np.mean(places) == pytest.approx(end)
+
+
+def test_names_stand_in_the_order_of_the_ends_and_only_those_that_are_too_close_are_moved():
+    _, (axes,) = panels.row(["heading"])
+    ends = {"a": 0.3, "b": 0.9, "c": 0.31}
+    panels.curves(axes, [1, 2], {name: interval([[0.5, end]] * 2) for name, end in ends.items()}, (0.0, 1.0))
+    places = {name: place for name, (place, _) in names(axes).items()}
+    assert places["b"] == pytest.approx(0.9) and places["a"] + 0.05 < places["c"] < 0.4
+    assert (places["a"] + places["c"]) / 2 == pytest.approx(0.305)
 
 
 def test_clouds_are_the_pairs_that_they_are_given_and_are_named():
@@ -74,6 +83,14 @@ def test_every_value_is_a_dot_over_its_column_and_what_is_too_small_stands_on_th
     )
     expected = sorted((i, max(v, 1e-6)) for both in (values, 10 * values) for row in both for i, v in enumerate(row))
     np.testing.assert_allclose(drawn, expected)
+
+
+def test_the_name_of_dots_stands_beside_those_of_the_last_column():
+    _, (axes,) = panels.row(["heading"])
+    groups = {"high": np.array([[1e-6, 1.0]] * 3), "low": np.array([[1.0, 1e-3]] * 3)}
+    panels.dots(axes, ["before", "after"], groups, (1e-4, 1e4))
+    heights = {name: place for name, (place, _) in names(axes).items()}
+    assert heights == {"high": pytest.approx(0.5), "low": pytest.approx(1 / 8)}
 
 
 def test_a_row_is_a_mark_on_its_interval_from_the_top_down():
@@ -113,17 +130,6 @@ def test_a_character_without_a_font_becomes_its_code_point(no_fonts, tmp_path):
     assert panels.save(figure, tmp_path / "picture.png", "a note") == "也好"
     assert [text.get_text() for text in axes.texts] == ["best", "U+4E5F U+597D"]
     assert (tmp_path / "picture.png").stat().st_size > 1000
-
-
-def test_names_of_many_curves_stand_beside_the_panel_in_the_order_of_the_ends_and_apart():
-    _, (axes,) = panels.row(["heading"])
-    ends = {"a": 0.0, "b": 0.9, "c": 0.01}
-    bands = {name: interval([[0.5, end], [0.5, end + 0.001]]) for name, end in ends.items()}
-    panels.many_curves(axes, [1, 2], bands, (0.0, 1.0))
-    places = {text.get_text(): text.xy for text in axes.texts}
-    assert all(x > 1 for x, _ in places.values())
-    heights = [places[name][1] for name in "bca"]
-    assert heights[0] == pytest.approx(0.9005) and heights[-1] >= 0 and min(-np.diff(heights)) > 0.05
 
 
 def test_axes_of_decades_name_what_stands_there():
