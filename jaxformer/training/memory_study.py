@@ -100,13 +100,13 @@ class Remembered(NamedTuple):
     accuracy: Array
     fact: Array
     """log10 of the length of the gradient of what speaks for the right answer, its logit less the other, with respect
-    to the embedding of the fact: the mean over rows."""
+    to the embedding of the fact: the mean over rows, in which a length below `SMALLEST` counts as that."""
     share: Array
     """The fact's part of the lengths of all tokens' gradients, the mean over rows."""
 
 
 SMALLEST = 1e-37
-"""Stands for lengths that float32 cannot tell from zero."""
+"""Near the end of what float32 holds at full precision, 1.2e-38; stands for all lengths below it."""
 
 
 def memory_arm(config: MemoryConfig, decoder: DecoderConfig | RecurrentDecoderConfig) -> Arm:
