@@ -1,5 +1,7 @@
 """How the loss of a language model falls with its parameters and the tokens that it has read: a law, fitted."""
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,3 +60,25 @@ def resampled_laws(parameters_N: Any, tokens_D: Any, loss_SND: np.ndarray, count
     rng, seeds = np.random.default_rng(0), len(loss_SND)
     drawn = (loss_SND[rng.integers(seeds, size=seeds)].mean(axis=0) for _ in range(count))
     return [fit_scaling_law(parameters_N, tokens_D, loss_ND) for loss_ND in drawn]
+
+
+def seed_levels(loss_SND: np.ndarray) -> np.ndarray:
+    """How far the losses of each of S seeds lie above the mean over seeds, the mean over sizes: [S, 1, D].
+
+    Where a seed gives all sizes the same text, most of what tells its losses from those of others is this.
+    """
+    return (loss_SND - loss_SND.mean(axis=0)).mean(axis=1, keepdims=True)
+
+
+def runs_by(laws: Sequence[ScalingLaw], parameters: float, tokens_D: Any, loss_SND: np.ndarray) -> np.ndarray:
+    """What runs of another size may come to, the levels of their seeds taken off, by laws that were resampled from
+    these losses, less their levels: [laws, D].
+
+    Each is the loss by a law, and as far from it as a fitted run, drawn at random, is from the mean of its size. How
+    far the law is from those means does not count: one that fits badly must not predict the more generously.
+    """
+    rng, (S, N, _) = np.random.default_rng(1), loss_SND.shape
+    # Means and levels are made of the fitted runs, which are nearer to them than a run of another size is.
+    nearer = math.sqrt((S - 1) / S * (N - 1) / (N + 1))
+    apart_SND = (loss_SND - loss_SND.mean(axis=0)) / nearer
+    return np.array([law(parameters, tokens_D) + apart_SND[rng.integers(S), rng.integers(N)] for law in laws])

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments import scale
 from experiments.scale import CONFIG, QUICK, decoder, draw, main, parameters
 from jaxformer.data.packing import encode_text
 from jaxformer.models.decoder import Decoder
@@ -23,14 +24,14 @@ def test_parameters_are_those_of_the_layers_without_their_norms(width):
     assert parameters(width) == sum(leaf.size for path, leaf in layers if path[-1].key != "scale")
 
 
-def made_up(bend=0.0, gain=1.0):
-    """Losses by a law, with seeds apart; the size held out bends from it by so much."""
+def made_up(bend=0.0, gain=1.0, noise=0.004):
+    """Losses by a law, with seeds apart and runs, by noise; the size held out bends from it by so much."""
     rng = np.random.default_rng(0)
     apart_S, every = rng.normal(scale=0.02, size=len(SOME.seeds)), iter(range(99))
 
     def keep(name, part, config, width):
         steps_L = np.maximum(np.array(config.looks), 1)
-        noise_LS = np.random.default_rng(next(every)).normal(scale=0.004, size=(len(steps_L), len(apart_S)))
+        noise_LS = np.random.default_rng(next(every)).normal(scale=noise, size=(len(steps_L), len(apart_S)))
         law_L = 1.4 + gain * 0.5 * (parameters(width) / 5e4) ** -0.3 + 0.6 * (steps_L / 200) ** -0.4
         return {"loss": law_L[:, None] + apart_S + noise_LS + bend * (width == config.held_out)}
 
@@ -55,6 +56,30 @@ def test_a_size_that_bends_from_the_law_is_found_out():
         "loss of the size held out",
     ]
     assert refuted(main(SOME, made_up(bend=-0.3)))[0] == "loss of the size held out"
+
+
+def test_a_law_so_uncertain_that_it_says_nothing_is_refuted_though_the_size_held_out_is_within_its_interval():
+    wrong = refuted(main(SOME, made_up(noise=0.1)))
+    assert "width of that interval" in wrong and "loss of the size held out" not in wrong[:1]
+
+
+def test_losses_that_do_not_fall_with_size_refute_the_exponent_or_the_gain():
+    wrong = refuted(main(SOME, made_up(gain=0.0)))
+    assert "width of that interval" in wrong and "distance to the law of its seed" in wrong
+
+
+def test_the_highest_rate_falls_with_the_width(monkeypatch):
+    rates = {}
+    monkeypatch.setattr(scale, "text_arm", lambda config, decoder: decoder.width)
+    monkeypatch.setattr(scale, "train", lambda config, width: rates.update({width: config.optimization}) or Looks())
+    for width in (24, 72):
+        scale.part(CONFIG, width)
+    peaks = [rates[width].schedule.peak / CONFIG.schedule.peak for width in (24, 72)]
+    assert peaks == pytest.approx([1, 1 / 3])
+
+
+class Looks:
+    looks = np.zeros(1)
 
 
 def test_the_picture_and_the_figures_can_be_kept(tmp_path):
