@@ -12,11 +12,13 @@ widths chosen so that the weights are as many within a hundredth. A seed gives a
 The text is the source code of Python's standard library by bytes, which changes a little with the version of Python.
 
 Cost: a quarter of an hour on one core, most of it the experts, which XLA computes on a CPU as eight dense products;
---quick (40 steps) two minutes.
+--quick (20 steps of short rows) a minute of processor time.
 Seen with seeds 0 to 4 on one core of an AMD EPYC: the claim does not hold. After 1,000 steps the dense decoder is at
 2.10 to 2.26 nats a byte; experts are lower in four seeds of five, by 0.018 on average and by 0.036 at most, and in one
 higher by 0.020; latent attention is higher in all, by 0.11 on average, with 0.625 of the cache. Its heads are half as
 wide where they compare what they say, and share one key that tells where; at this size that costs more than grouping.
+With seed 2 all arms stand at 3.5 to 3.7 after 600 steps, at less than 2.5 before and after: what they read then, which
+they share, is unlike the rest.
 """
 
 import sys
@@ -40,16 +42,14 @@ from jaxformer.training.text_study import TextStudyConfig, text_arm
 DENSE = llama(64, 2, grouped_query(4, 2, 16, Rotary()), 176, context=128, tied=True)
 LATENT = Latent(heads=4, latent_width=32, head_width=8, rotary_width=8, value_width=12)
 
-
 ARMS = {
     "dense": DENSE,
     "experts": in_every_block(DENSE, feed_forward=MixtureOfExperts(experts=8, active=2, hidden=88)),
     "latent": in_every_block(DENSE, attention=LATENT),
 }
 
-
 CONFIG = TextStudyConfig(seeds=tuple(range(5)), steps=1000, look_every=100)
-QUICK = replace(CONFIG, steps=40, look_every=20, looks_at=4)
+QUICK = replace(CONFIG, steps=20, look_every=10, looks_at=2, length=32)
 
 
 def active(config: DecoderConfig) -> float:
@@ -76,14 +76,10 @@ def part(config: TextStudyConfig, decoder: DecoderConfig) -> Arrays:
 def main(config: TextStudyConfig, keep: Keep = compute) -> Report:
     """Trains all arms and judges the claim."""
     losses = {name: keep(name, part, config, arm)["loss"] for name, arm in ARMS.items()}
-    sizes = {name: active(arm) / active(DENSE) for name, arm in ARMS.items()}
     last = {name: loss_LS[-1] for name, loss_LS in losses.items()}
     findings = [
         Finding("experts: loss less that of the dense decoder", (last["experts"] - last["dense"]).tolist(), high=0.0),
         Finding("latent: loss less that of the dense decoder", (last["latent"] - last["dense"]).tolist(), high=0.0),
-        Finding("experts: active parameters, relative", [sizes["experts"]] * len(config.seeds), 0.99, 1.02),
-        Finding("latent: active parameters, relative", [sizes["latent"]] * len(config.seeds), 0.99, 1.02),
-        Finding("latent: cache, relative", [cached(ARMS["latent"]) / cached(DENSE)] * len(config.seeds), high=0.999),
     ]
     figures = {
         "steps": config.looks,
