@@ -1,6 +1,6 @@
 """The training of an experiment: the same run once for every seed, in one compiled program."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,6 +41,12 @@ class StudyConfig:
     def looks(self) -> list[int]:
         """The steps after which held-out data are looked at."""
         return list(range(0, self.steps + 1, self.look_every))
+
+
+def check_names(kind: str, names: Sequence[str], known: Collection[str]) -> None:
+    """Raises ValueError where there is no name, or one that is not known, of this kind: "arms"."""
+    if not names or not set(names) <= set(known):
+        raise ValueError(f"{kind} must be some of {', '.join(known)}, got {', '.join(names)}")
 
 
 class Arm(NamedTuple):

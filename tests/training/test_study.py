@@ -14,7 +14,7 @@ from jaxformer.training import study
 from jaxformer.training.optimizers import optimizer
 from jaxformer.training.state import new_state
 from jaxformer.training.step import make_step
-from jaxformer.training.study import Arm, StudyConfig, keys, of_each_seed, train, train_variants
+from jaxformer.training.study import Arm, StudyConfig, check_names, keys, of_each_seed, train, train_variants
 
 B, D = 5, 3
 CONFIG = StudyConfig(seeds=(0, 1, 2, 3, 5), steps=6, look_every=3, batch=B)
@@ -123,3 +123,10 @@ def test_keys_are_those_that_training_begins_with():
 def test_a_config_that_cannot_be_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(CONFIG, **change)
+
+
+@pytest.mark.parametrize("names", [(), ("a", "c")])
+def test_names_of_arms_are_some_of_those_that_there_are(names):
+    check_names("arms", ("b",), {"a": 1, "b": 2})
+    with pytest.raises(ValueError, match=f"arms must be some of a, b, got {', '.join(names)}"):
+        check_names("arms", names, {"a": 1, "b": 2})
