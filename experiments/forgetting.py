@@ -53,7 +53,7 @@ class ForgettingConfig(MemoryConfig):
 
 
 CONFIG = ForgettingConfig(seeds=tuple(range(5)), steps=1000, look_every=1000)
-QUICK = replace(CONFIG, steps=150, look_every=150, far=(128, 256), held_out=16)
+QUICK = replace(CONFIG, steps=50, look_every=50, far=(128, 256), held_out=16, rivals=CONFIG.rivals[:2])
 NAMES = {Tanh: "tanh-RNN", Gru: "GRU", Lstm: "LSTM", RgLru: "linear recurrence"}
 RATES = {"GRU": 1e-2}
 """Highest learning rates where they are not 3e-3."""
