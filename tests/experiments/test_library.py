@@ -39,18 +39,18 @@ def test_the_claim_holds(report):
     assert report.holds, str(report)
 
 
-def test_the_rival_has_as_many_parameters_as_the_widest_head():
+def test_the_recurrent_layer_has_as_many_parameters_as_the_widest_head():
     found = list(readers(CONFIG).values())
     shelf = random_shelf(CONFIG, np.random.default_rng(0), np.array([1]))
-    widest, rival = (model_size(CONFIG.model(reader), shelf) for reader in found[-2:])
-    assert rival == pytest.approx(widest, rel=0.02)
+    widest, recurrent = (model_size(CONFIG.model(reader), shelf) for reader in found[-2:])
+    assert recurrent == pytest.approx(widest, rel=0.02)
 
 
 @pytest.mark.slow
-def test_a_rival_that_attends_refutes_what_is_said_of_recurrent_layers():
-    assert refuted(main(replace(TOY, rival=MultiHead(1, 1, 16, bias=False)))) == {
-        "rival: accuracy at 3 pairs",
-        "rival: accuracy at 13 pairs",
+def test_a_head_in_the_place_of_the_recurrent_layer_refutes_what_is_said_of_it():
+    assert refuted(main(replace(TOY, recurrent=MultiHead(1, 1, 16, bias=False)))) == {
+        "recurrent: accuracy at 3 pairs",
+        "recurrent: accuracy at 13 pairs",
     }
 
 
