@@ -165,6 +165,12 @@ def level(axes: "Axes", height: float, name: str) -> None:
     axes.annotate(name, (1.0, height), (0, 3), right, "offset points", color=GREY, fontsize=9, ha="right", va="bottom")
 
 
+def marks(axes: "Axes", x: Sequence[float], height: float, name: str) -> None:
+    """A tick for each seed where its curve passes a height, and what that is called, in the panel's upper left."""
+    axes.plot(x, np.full(len(x), height), linestyle="none", color="black", marker="|", markersize=12)
+    axes.annotate(name, (0.02, 0.97), xycoords="axes fraction", fontsize=9, va="top")
+
+
 def save(figure: "Figure", path: Path, note: str) -> str:
     """Writes the picture over a note; each text gets a font that has its characters.
 

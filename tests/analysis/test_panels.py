@@ -115,6 +115,13 @@ def test_points_have_their_interval_and_the_legend_has_their_names():
         assert text.get_text() == name
 
 
+def test_a_mark_stands_at_a_height_for_each_value_and_is_named():
+    _, (axes,) = panels.row(["heading"])
+    panels.marks(axes, [200, 350], 0.5, "half")
+    np.testing.assert_array_equal(axes.get_lines()[0].get_xydata(), [[200, 0.5], [350, 0.5]])
+    assert [text.get_text() for text in axes.texts] == ["half"]
+
+
 def test_a_logarithmic_axis_has_the_numbers_that_it_is_given():
     _, (axes,) = panels.row(["heading"])
     axes.plot([13.8, 301.0], [0.0, 1.0])

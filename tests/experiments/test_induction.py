@@ -49,9 +49,10 @@ STATEMENTS = [
     "1 layer: accuracy in the repetition",
     "2 layers: best prefix-matching score, last layer",
     "1 layer: best prefix-matching score",
-    "2 layers: correlation of that score and accuracy over training",
+    "2 layers: correlation of that score and accuracy, which both rise",
     "2 layers: best previous-token score, first layer",
     "2 layers: loss without the best head less without any other",
+    "2 layers: step from which half of the repetition is right",
 ]
 
 
@@ -71,7 +72,7 @@ def test_the_claim_holds_for_what_it_says_and_its_picture_can_be_kept(tmp_path):
 @pytest.mark.parametrize(
     "few, many, wrong",
     [
-        (FEW, made(2, 0.1, 0.7), [0]),
+        (FEW, made(2, 0.1, 0.7), [0, 7]),
         (FEW, made(2, 0.95, 0.1), [2]),
         (FEW, MANY | {"prefix": np.where(MANY["prefix"] > 0.01, 1 - MANY["prefix"] / 2, 0.01)}, [4]),
         (FEW, made(2, 0.95, 0.7, previous=0.1), [5]),
@@ -88,6 +89,8 @@ def test_every_finding_fails_where_it_is_not_so(few, many, wrong):
 @pytest.mark.slow
 def test_models_with_few_steps_do_not_copy(tmp_path):
     report = main(SMALL)
-    assert {STATEMENTS[0], STATEMENTS[2]} <= {finding.statement for finding in report.findings if not finding.holds}
-    assert report.figures["appeared"] == [None] * len(SEEDS)
+    assert {STATEMENTS[0], STATEMENTS[2], STATEMENTS[7]} <= {
+        finding.statement for finding in report.findings if not finding.holds
+    }
+    assert report.figures["appeared"] == [SMALL.steps + SMALL.look_every] * len(SEEDS)
     assert draw(tmp_path / "induction.png", report) == ""
