@@ -120,8 +120,9 @@ def draw(path: Path, report: Report) -> str:
     law, tokens = ScalingLaw(**figures["law"]), np.array(figures["tokens"]) / 1e3
     sizes, predicted = np.array(figures["parameters"]) / 1e3, figures["predicted"]
     low, high = figures["interval of the law"]["alpha"]
-    exponent = f"After {tokens[-1]:.0f} thousand tokens: exponent {law.alpha:.2f} ({low:.2f} to {high:.2f})"
-    figure, grid = panels.row([exponent, "By thousands of parameters"], 4.6, 4.2)
+    figure, grid = panels.row([f"After {tokens[-1]:.0f} thousand tokens", "By thousands of parameters"], 4.6, 4.2)
+    exponent = f"exponent {law.alpha:.2f} ({low:.2f} to {high:.2f})"
+    grid[0].annotate(exponent, (0.03, 0.04), xycoords="axes fraction", color=panels.GREY, fontsize=9)
     fine = np.geomspace(sizes[0], sizes[-1])
     grid[0].plot(fine, law(1e3 * fine, 1e3 * tokens[-1]), color=panels.GREY, linewidth=1.2)
     ends = (
