@@ -100,7 +100,7 @@ def compare(found: dict[str, Any], stored: dict[str, Any]) -> tuple[str, list[st
 def _spread(finding: Finding | Exact) -> tuple[float, float, float]:
     """The mean and the ends of its interval; of an exact number itself."""
     if isinstance(finding, Exact):
-        return (finding.value,) * 3
+        return finding.value, finding.value, finding.value
     mean, low, high = map(float, interval(finding.values))
     return mean, low, high
 
