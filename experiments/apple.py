@@ -32,7 +32,7 @@ from jaxformer.analysis import panels
 from jaxformer.analysis.attention_maps import attention_maps
 from jaxformer.analysis.evidence import Finding, Report, interval, plain
 from jaxformer.analysis.hidden_states import hidden_states
-from jaxformer.analysis.links import followed, of_another
+from jaxformer.analysis.links import followed, followed_and_by_chance
 from jaxformer.analysis.probes import probe_layers, ridge
 from jaxformer.data.batches import PairBatch
 from jaxformer.data.grammar import Example
@@ -100,9 +100,9 @@ def part(config: TranslationStudyConfig) -> Arrays:
 
     def judged(params: Any, known: Apples, new: Apples) -> dict[str, Array]:
         of_known, of_new = (attention_maps(model, params, *begun(apples))["encoder"] for apples in (known, new))
-        readable_BSS = (new.pairs.source_BS != study.PAD)[:, None, :] & ~new.deciding_BSS
-        scores = {"known": followed(of_known, known.deciding_BSS), "new": followed(of_new, new.deciding_BSS)}
-        scores["elsewhere"] = followed(of_new, of_another(new.deciding_BSS, readable_BSS))
+        readable_BSS = (new.pairs.source_BS != study.PAD)[:, None, :]
+        own, elsewhere = followed_and_by_chance(of_new, new.deciding_BSS, readable_BSS)
+        scores = {"known": followed(of_known, known.deciding_BSS), "new": own, "elsewhere": elsewhere}
         return scores | {"after": told(params, known, new), "right": right(params, new)}
 
     trained = train(config, arm)

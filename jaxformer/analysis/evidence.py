@@ -3,13 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple, Self
 from unicodedata import east_asian_width
 
 import numpy as np
 
 LEVEL = 0.05
-"""A finding holds where its p is no larger; an interval covers the true mean with probability 1 - LEVEL."""
+"""A verdict needs a p that is no larger; an interval covers the true mean with probability 1 - LEVEL."""
 
 TEST = "exact one-sided sign test over seeds, at each bound"
 INTERVAL = f"mean over seeds with Student's {1 - LEVEL:.0%} t interval"
@@ -48,14 +49,25 @@ def interval(values: Any) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+class Verdict(StrEnum):
+    """What evidence says of a statement."""
+
+    HOLDS = "holds"
+    CONTRARY = "contrary"
+    """The opposite passes the same test."""
+    UNDECIDED = "not shown"
+    """Neither does: too few seeds, or seeds that disagree."""
+
+
 @dataclass(frozen=True)
 class Finding:
-    """A statement that a quantity lies within bounds, and the quantity as each seed gave it.
+    """A statement that a quantity lies between bounds, and the quantity as each seed gave it.
 
     The sign test assumes only that seeds are independent. Accuracies at the ceiling are far from normal and often all
     equal, where a t test would divide by zero. Its null hypothesis is that the median over all possible seeds lies
-    beyond the bound; of two bounds the larger p counts, so that "stays at chance" is shown and not merely unrefuted
-    (equivalence by two one-sided tests). Sources: Dixon & Mood 1946; Schuirmann 1987.
+    at the bound or beyond; of two bounds the larger p counts, so that "stays at chance" is shown and not merely
+    unrefuted (equivalence by two one-sided tests). A value at the bound itself, or NaN, speaks for neither side.
+    Sources: Dixon & Mood 1946; Schuirmann 1987.
     """
 
     statement: str
@@ -65,45 +77,91 @@ class Finding:
     high: float = math.inf
 
     def __post_init__(self) -> None:
-        if not self.low < self.high or (math.isinf(self.low) and math.isinf(self.high)):
-            raise ValueError(f"bounds must be in order and one of them finite, got low={self.low}, high={self.high}")
+        _check(self.low, self.high)
 
     @property
     def p(self) -> float:
-        """How likely so many seeds within the bounds would be, were the median beyond. NaN is within no bounds."""
+        """How likely so many seeds between the bounds would be, were the median not."""
         inside = []
         if self.low > -math.inf:
-            inside.append(sum(value >= self.low for value in self.values))
+            inside.append(sum(value > self.low for value in self.values))
         if self.high < math.inf:
-            inside.append(sum(value <= self.high for value in self.values))
+            inside.append(sum(value < self.high for value in self.values))
         return _heads(min(inside), len(self.values))
 
     @property
-    def holds(self) -> bool:
-        return self.p <= LEVEL
+    def verdict(self) -> Verdict:
+        """Contrary where the median is shown to lie beyond one of the bounds."""
+        if self.p <= LEVEL:
+            return Verdict.HOLDS
+        beyond = max(sum(value < self.low for value in self.values), sum(value > self.high for value in self.values))
+        return Verdict.CONTRARY if _heads(beyond, len(self.values)) <= LEVEL else Verdict.UNDECIDED
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        """The finding that `to_json` gave."""
-        low, high = data["bounds"]
-        return cls(
-            data["statement"],
-            data["values"],
-            -math.inf if low is None else low,
-            math.inf if high is None else high,
-        )
+    @property
+    def holds(self) -> bool:
+        return self.verdict is Verdict.HOLDS
 
     def to_json(self) -> dict[str, Any]:
         mean, low, high = map(float, interval(self.values))
         return {
             "statement": self.statement,
-            "bounds": [bound if math.isfinite(bound) else None for bound in (self.low, self.high)],
+            "bounds": _finite(self),
             "mean": mean,
             "interval": [low, high],
             "values": [float(value) for value in self.values],
             "p": self.p,
-            "holds": self.holds,
+            "verdict": str(self.verdict),
         }
+
+
+@dataclass(frozen=True)
+class Exact:
+    """A statement that a number which no seed changes, such as a count, lies within bounds, they themselves included.
+
+    It needs no test and has no interval; it holds or the contrary does. NaN is within no bounds.
+    """
+
+    statement: str
+    value: float
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        _check(self.low, self.high)
+
+    @property
+    def verdict(self) -> Verdict:
+        return Verdict.HOLDS if self.low <= self.value <= self.high else Verdict.CONTRARY
+
+    @property
+    def holds(self) -> bool:
+        return self.verdict is Verdict.HOLDS
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "statement": self.statement,
+            "bounds": _finite(self),
+            "value": float(self.value),
+            "verdict": str(self.verdict),
+        }
+
+
+def _check(low: float, high: float) -> None:
+    if not low < high or (math.isinf(low) and math.isinf(high)):
+        raise ValueError(f"bounds must be in order and one of them finite, got low={low}, high={high}")
+
+
+def _finite(finding: Finding | Exact) -> list[float | None]:
+    return [bound if math.isfinite(bound) else None for bound in (finding.low, finding.high)]
+
+
+def _finding(data: dict[str, Any]) -> Finding | Exact:
+    """The finding that `to_json` gave."""
+    low, high = data["bounds"]
+    bounds = -math.inf if low is None else low, math.inf if high is None else high
+    if "value" in data:
+        return Exact(data["statement"], data["value"], *bounds)
+    return Finding(data["statement"], data["values"], *bounds)
 
 
 def _heads(least: int, tosses: int) -> float:
@@ -120,7 +178,7 @@ class Report:
     """
 
     claim: str
-    findings: Sequence[Finding]
+    findings: Sequence[Finding | Exact]
     figures: dict[str, Any]
     """What was measured, as plain data; the picture is drawn from it."""
 
@@ -130,8 +188,8 @@ class Report:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The report that `to_json` gave."""
-        return cls(data["claim"], [Finding.from_json(finding) for finding in data["findings"]], data["figures"])
+        """The report that `to_json` gave. Verdicts follow from the values, in those too that were written before."""
+        return cls(data["claim"], [_finding(finding) for finding in data["findings"]], data["figures"])
 
     def to_json(self) -> dict[str, Any]:
         findings = [finding.to_json() for finding in self.findings]
@@ -140,17 +198,41 @@ class Report:
 
     def __str__(self) -> str:
         """The claim, a line for each finding, and the verdict."""
-        rows = [("", "mean", "95% interval", "demanded", "p", "")]
-        for finding in self.findings:
-            mean, low, high = (f"{part:.3g}" for part in interval(finding.values))
-            mark = "" if finding.holds else "does not hold"
-            rows.append((finding.statement, mean, f"[{low}, {high}]", _demand(finding), f"{finding.p:.4f}", mark))
+        rows = [("", "mean", "95% interval", "demanded", "p", ""), *map(_row, self.findings)]
         widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
         table = [
             "  ".join(cell + " " * (n - _width(cell)) for cell, n in zip(row, widths, strict=True)) for row in rows
         ]
-        verdict = f"the claim {'holds' if self.holds else 'DOES NOT hold'}; {TEST}; {INTERVAL}"
+        verdict = f"the claim {_judged(self.findings)}; {TEST}; {INTERVAL}"
         return "\n".join([f"claim: {self.claim}", *map(str.rstrip, table), f"verdict: {verdict}"])
+
+
+def _row(finding: Finding | Exact) -> tuple[str, ...]:
+    """A finding's cells in the table of a report."""
+    match finding:
+        case Exact(statement, value):
+            return statement, f"{value:.3g}", "exact", _demand(finding, "≥", "≤"), "", finding.verdict
+        case Finding(statement, values):
+            mean, low, high = (f"{part:.3g}" for part in interval(values))
+            demand = _demand(finding, ">", "<")
+            return statement, mean, f"[{low}, {high}]", demand, f"{finding.p:.4f}", finding.verdict
+
+
+def _demand(finding: Finding | Exact, above: str, below: str) -> str:
+    if math.isinf(finding.high):
+        return f"{above} {finding.low:.3g}"
+    return f"{below} {finding.high:.3g}" if math.isinf(finding.low) else f"{finding.low:.3g} to {finding.high:.3g}"
+
+
+def _judged(findings: Sequence[Finding | Exact]) -> str:
+    """The verdict on a claim in words: one contrary finding refutes it, one that is not shown leaves it open."""
+    contrary, open_ = (
+        sum(finding.verdict is verdict for finding in findings) for verdict in (Verdict.CONTRARY, Verdict.UNDECIDED)
+    )
+    if not contrary and not open_:
+        return "holds"
+    words = "DOES NOT hold" if contrary else "is NOT SHOWN"
+    return f"{words} (of {len(findings)} findings {contrary} contrary, {open_} not shown)"
 
 
 def plain(figures: Any) -> Any:
@@ -170,9 +252,3 @@ def plain(figures: Any) -> Any:
 def _width(text: str) -> int:
     """Columns that a terminal needs; a Chinese character takes two."""
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
-
-
-def _demand(finding: Finding) -> str:
-    if math.isinf(finding.high):
-        return f"≥ {finding.low:.3g}"
-    return f"≤ {finding.high:.3g}" if math.isinf(finding.low) else f"{finding.low:.3g} to {finding.high:.3g}"

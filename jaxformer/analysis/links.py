@@ -27,6 +27,12 @@ def of_another(links_BTS: Any, readable_BTS: Any) -> Array:
     return jnp.roll(jnp.asarray(links_BTS), 1, axis=0) & jnp.asarray(readable_BTS)
 
 
+def followed_and_by_chance(weights_BNTS: Any, links_BTS: Any, readable_BTS: Any) -> tuple[Array, Array]:
+    """What is `followed` of these links, and of `of_another`'s that are none of these; [..., N] each."""
+    other_BTS = of_another(links_BTS, jnp.asarray(readable_BTS) & ~jnp.asarray(links_BTS))
+    return followed(weights_BNTS, links_BTS), followed(weights_BNTS, other_BTS)
+
+
 def after_earlier(tokens_BT: Any) -> Array:
     """Links [B, T, T] of each token with those that followed its earlier occurrences, its own place included: what an
     induction head reads (Olsson et al. 2022).

@@ -22,7 +22,7 @@ from jaxformer.config.errors import UserError
 from jaxformer.config.io import to_json
 
 HOLDS, REFUTED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes: the claim held, it did not, the input cannot be used, Ctrl-C (what was done is kept)."""
+"""Exit codes: the claim held, it did not or was not shown, the input cannot be used, Ctrl-C (what was done is kept)."""
 
 Config = TypeVar("Config")
 Arrays = dict[str, np.ndarray]

@@ -1,6 +1,7 @@
 """Experiments run anew, each in a process of its own, and compared with what is stored of them."""
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxformer.analysis.evidence import Report
+from jaxformer.analysis.evidence import Exact, Finding, Report, interval
 from jaxformer.recipes.experiment import HOLDS, INTERRUPTED, REFUTED
 
 REPRODUCED, FIGURES, VERDICT, NEW = "reproduced", "same verdict, other figures", "another verdict", "no stored result"
@@ -79,36 +80,38 @@ def run(path: Path, *, quick: bool) -> dict[str, Any] | None:
 def compare(found: dict[str, Any], stored: dict[str, Any]) -> tuple[str, list[str]]:
     """How a result stands beside the stored one, both as JSON, and a line for each difference.
 
-    A verdict is another where that of the claim or of a finding is; figures are others where the intervals of a finding
-    do not overlap, or one of both has a finding that the other has not.
+    A verdict is another where that of the claim or of a finding is, both judged by today's rules; figures are others
+    where the intervals of a finding do not overlap, an exact number is another, or one of both has a finding that the
+    other has not.
     """
-    ours, theirs = ({finding["statement"]: finding for finding in result["findings"]} for result in (found, stored))
-    verdicts = [
-        f"{name}: {_verdict(finding)}, stored: {_verdict(theirs[name])}"
-        for name, finding in ours.items()
-        if name in theirs and finding["holds"] != theirs[name]["holds"]
-    ]
-    figures = [
-        f"{name}: {_figures(finding)}, stored: {_figures(theirs[name])}"
-        for name, finding in ours.items()
-        if name in theirs and not _overlap(finding["interval"], theirs[name]["interval"])
-    ]
+    new, old = Report.from_json(found), Report.from_json(stored)
+    ours, theirs = ({finding.statement: finding for finding in report.findings} for report in (new, old))
+    both = {name: (finding, theirs[name]) for name, finding in ours.items() if name in theirs}
+    verdicts = [f"{name}: {a.verdict}, stored: {b.verdict}" for name, (a, b) in both.items() if a.verdict != b.verdict]
+    figures = [f"{name}: {_figures(a)}, stored: {_figures(b)}" for name, (a, b) in both.items() if not _overlap(a, b)]
     figures += [f"{name}: not in the stored result" for name in ours if name not in theirs]
     figures += [f"{name}: only in the stored result" for name in theirs if name not in ours]
     notes = [] if found["config"] == stored["config"] else ["the stored result is that of another configuration"]
-    if verdicts or found["holds"] != stored["holds"]:
+    if verdicts or new.holds != old.holds:
         return VERDICT, verdicts + figures + notes
     return FIGURES if figures else REPRODUCED, figures + notes
 
 
-def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
-    return max(a[0], b[0]) <= min(a[1], b[1])
+def _spread(finding: Finding | Exact) -> tuple[float, float, float]:
+    """The mean and the ends of its interval; of an exact number itself."""
+    if isinstance(finding, Exact):
+        return finding.value, finding.value, finding.value
+    mean, low, high = map(float, interval(finding.values))
+    return mean, low, high
 
 
-def _verdict(finding: dict[str, Any]) -> str:
-    return "holds" if finding["holds"] else "does not hold"
+def _overlap(a: Finding | Exact, b: Finding | Exact) -> bool:
+    """Whether intervals do, up to rounding, by which exact numbers may differ between machines."""
+    (_, low_a, high_a), (_, low_b, high_b) = _spread(a), _spread(b)
+    low, high = max(low_a, low_b), min(high_a, high_b)
+    return low <= high or math.isclose(low, high, rel_tol=1e-9, abs_tol=1e-9)
 
 
-def _figures(finding: dict[str, Any]) -> str:
-    low, high = finding["interval"]
-    return f"{finding['mean']:.3g} [{low:.3g}, {high:.3g}]"
+def _figures(finding: Finding | Exact) -> str:
+    mean, low, high = _spread(finding)
+    return f"{mean:.3g}" if isinstance(finding, Exact) else f"{mean:.3g} [{low:.3g}, {high:.3g}]"

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxformer.analysis.evidence import FEWEST_SEEDS, LEVEL, Finding, Report, check_seeds, interval, plain
+from jaxformer.analysis.evidence import (
+    FEWEST_SEEDS,
+    LEVEL,
+    Exact,
+    Finding,
+    Report,
+    Verdict,
+    check_seeds,
+    interval,
+    plain,
+)
 
 VALUES = np.random.default_rng(0).normal(3.0, 2.0, size=(11, 3))
 
@@ -46,13 +56,56 @@ def test_the_fewest_seeds_can_just_convince():
 def test_what_is_no_number_is_within_no_bounds():
     finding = Finding("between", [math.nan] * 8, low=0.0, high=1.0)
     assert finding.p == 1.0
-    assert not finding.holds
+    assert finding.verdict is Verdict.UNDECIDED and not finding.holds
+    assert not Exact("between", math.nan, low=0.0, high=1.0).holds
 
 
 @pytest.mark.parametrize("bounds", [{}, {"low": 1.0, "high": 1.0}, {"low": 2.0, "high": 1.0}, {"low": math.nan}])
 def test_bounds_must_bound(bounds):
-    with pytest.raises(ValueError, match="in order and one of them finite"):
-        Finding("nothing", [0.0] * 5, **bounds)
+    for made in (lambda: Finding("nothing", [0.0] * 5, **bounds), lambda: Exact("nothing", 0.0, **bounds)):
+        with pytest.raises(ValueError, match="in order and one of them finite"):
+            made()
+
+
+@pytest.mark.parametrize("sign, side", [(1.0, "low"), (-1.0, "high")])
+@pytest.mark.parametrize(
+    "values, verdict",
+    [
+        ([0.1] * 5, "holds"),
+        ([0.0] + [0.1] * 4, "not shown"),
+        ([0.0] * 5, "not shown"),
+        ([0.0] + [-0.1] * 4, "not shown"),
+        ([-0.1] * 5, "contrary"),
+        ([0.1] * 7 + [0.0], "holds"),
+        ([0.1] * 6 + [0.0] * 2, "not shown"),
+        ([-0.1] * 7 + [0.0], "contrary"),
+        ([-0.1] * 7 + [math.nan], "contrary"),
+        ([0.1, -0.1] * 4, "not shown"),
+    ],
+)
+def test_a_value_at_the_bound_speaks_for_neither_side(values, verdict, sign, side):
+    assert Finding("difference", [sign * value for value in values], **{side: 0.0}).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    "values, verdict",
+    [
+        ([0.5] * 5, "holds"),
+        ([2.0] * 5, "contrary"),
+        ([-1.0] * 5, "contrary"),
+        ([-1.0] * 3 + [2.0] * 2, "not shown"),
+        ([0.5] * 4 + [1.0], "not shown"),
+    ],
+)
+def test_between_two_bounds_the_contrary_is_a_median_beyond_one_of_them(values, verdict):
+    assert Finding("between", values, low=0.0, high=1.0).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    "value, verdict", [(0.0, "holds"), (0.5, "holds"), (1.0, "holds"), (1.1, "contrary"), (-0.1, "contrary")]
+)
+def test_an_exact_number_is_within_its_bounds_or_the_contrary_is_so(value, verdict):
+    assert Exact("between", value, low=0.0, high=1.0).verdict == verdict
 
 
 @pytest.mark.parametrize("seeds", [(), (0, 1, 2, 3), (0, 1, 2, 3, 3, 4)])
@@ -63,11 +116,22 @@ def test_seeds_must_be_enough_and_different(seeds):
 
 
 def test_one_finding_that_fails_refutes_the_claim():
-    holds, fails = Finding("holds", [1.0] * 5, low=0.5), Finding("fails", [1.0] * 4 + [0.0], low=0.5)
+    holds, contrary = Finding("holds", [1.0] * 5, low=0.5), Finding("fails", [0.0] * 5, low=0.5)
     assert Report("claim", [holds, holds], {}).holds
-    report = Report("claim", [holds, fails], {})
+    report = Report("claim", [holds, contrary, Exact("size", 2, high=3), Exact("depth", 4, high=3)], {})
     assert not report.holds
-    assert "DOES NOT hold" in str(report)
+    lines = str(report).splitlines()
+    assert [line.split()[-1] for line in lines[2:6]] == ["holds", "contrary", "holds", "contrary"]
+    assert lines[5].split() == ["depth", "4", "exact", "≤", "3", "contrary"]
+    assert "the claim DOES NOT hold (of 4 findings 2 contrary, 0 not shown)" in lines[-1]
+    assert [finding["verdict"] for finding in report.to_json()["findings"]] == ["holds", "contrary"] * 2
+
+
+def test_one_finding_that_is_not_shown_leaves_the_claim_open():
+    findings = [Finding("holds", [1.0] * 5, low=0.5), Finding("open", [1.0] * 4 + [0.0], low=0.5)]
+    report = Report("claim", findings, {})
+    assert not report.holds
+    assert "the claim is NOT SHOWN (of 2 findings 0 contrary, 1 not shown)" in str(report)
     assert json.loads(json.dumps(report.to_json()))["findings"][1]["values"] == [1.0] * 4 + [0.0]
 
 
@@ -93,5 +157,6 @@ def test_figures_are_plain_data_of_five_digits():
 
 
 def test_a_report_is_the_same_when_it_was_written_and_read():
-    report = Report("a claim", [Finding("within", [1.0, 2.0], 0.5, 3.0), Finding("below", [1.0, 2.0], high=3.0)], {})
+    within, below = Finding("within", [1.0, 2.0], 0.5, 3.0), Finding("below", [1.0, 2.0], high=3.0)
+    report = Report("a claim", [within, below, Exact("size", 2.0, low=1.0)], {})
     assert Report.from_json(json.loads(json.dumps(report.to_json()))) == report

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxformer.analysis.links import after_earlier, followed, of_another
+from jaxformer.analysis.links import after_earlier, followed, followed_and_by_chance, of_another
 
 L, B, N, T, S = 2, 5, 3, 7, 11
 
@@ -47,6 +47,15 @@ def test_links_of_another_sentence_are_those_before_it_in_the_batch_as_far_as_th
     np.testing.assert_array_equal(other[1], links[0])
     np.testing.assert_array_equal(other[0], links[-1])
     np.testing.assert_array_equal(other[2], links[1] & (np.arange(S) < 3))
+
+
+def test_a_link_that_another_sentence_has_too_is_none_by_chance(weights, links):
+    readable = np.ones((B, T, S), bool)
+    own, chance = followed_and_by_chance(weights, np.broadcast_to(links[0], links.shape), readable)
+    assert (np.asarray(own) > 0).all() and (np.asarray(chance) == 0).all()
+    own, chance = followed_and_by_chance(weights, links, readable)
+    np.testing.assert_array_equal(own, followed(weights, links))
+    np.testing.assert_array_equal(chance, followed(weights, np.roll(links, 1, axis=0) & ~links))
 
 
 def test_a_token_is_linked_with_those_that_followed_it_earlier():

@@ -31,16 +31,20 @@ def test_words_around_a_gap_are_the_others_of_its_sentence():
     assert before_SG.min() >= 0 and behind_SG.min() >= 1
 
 
-def made_up(better, steeper=1.0):
-    """What both models would have filled, BERT by so many nats better, and more where more follows; none is trained."""
+def made_up(better, steeper=1.0, level=0, larger=0):
+    """What both models would have filled, BERT by so many nats better, and more where more follows; none is trained.
+    The first `level` seeds have as many right with both; BERT has a `larger` number of parameters.
+    """
     looks, seeds = len(CONFIG.looks), len(CONFIG.seeds)
     before_SG, behind_SG = around(CONFIG)
     gain_SG = better * np.where(behind_SG > before_SG, 1 + steeper, 1)
     nll = {"BERT": 3.0 - gain_SG, "GPT": np.full(gain_SG.shape, 3.0)}
     right = {"BERT": np.full(gain_SG.shape, 0.5 + 0.1 * np.sign(better)), "GPT": np.full(gain_SG.shape, 0.5)}
+    right["BERT"][:level] = 0.5
+    size = {"BERT": np.array(100 + larger), "GPT": np.array(100)}
 
     def keep(name, part, *arguments):
-        found = {"nll": np.stack([nll[name]] * looks), "right": np.stack([right[name]] * looks), "size": np.array(7)}
+        found = {"nll": np.stack([nll[name]] * looks), "right": np.stack([right[name]] * looks), "size": size[name]}
         whole = {f"{key} by sentence": found[key][-1, :, : CONFIG.weighed] for key in ("nll", "right")}
         return found | whole
 
@@ -48,18 +52,34 @@ def made_up(better, steeper=1.0):
     return keep
 
 
-def refuted(report):
-    return {finding.statement for finding in report.findings if not finding.holds}
+def verdicts(report, verdict):
+    return {finding.statement for finding in report.findings if finding.verdict == verdict}
 
 
 def test_the_claim_holds_where_bert_is_better_and_most_where_most_follows():
-    assert main(CONFIG, made_up(0.5)).holds
+    assert main(CONFIG, made_up(0.5, larger=5)).holds
 
 
 def test_the_claim_fails_where_gpt_is_better_or_what_follows_does_not_matter():
     statements = {finding.statement for finding in main(CONFIG, made_up(0.5)).findings}
-    assert refuted(main(CONFIG, made_up(-0.5))) == {each for each in statements if "parameters" not in each}
-    assert refuted(main(CONFIG, made_up(0.5, steeper=-0.5))) == {"nll: that, where more follows, less where not"}
+    trained = {each for each in statements if "parameters" not in each}
+    assert verdicts(main(CONFIG, made_up(-0.5)), "contrary") == trained
+    refuted = verdicts(main(CONFIG, made_up(0.5, steeper=-0.5)), "contrary")
+    assert refuted == {"nll: BERT less GPT where more follows, less the same where not"}
+    assert verdicts(main(CONFIG, made_up(0.5, larger=6)), "contrary") == {"parameters: BERT over GPT"}
+
+
+def test_a_seed_in_which_both_are_right_as_often_is_no_evidence():
+    report = main(CONFIG, made_up(0.5, level=1))
+    assert verdicts(report, "not shown") == {
+        f"accuracy: BERT less GPT by {how}" for how in ("the next word", "whole sentences")
+    }
+    assert not verdicts(report, "contrary") and not report.holds
+
+
+def test_models_that_are_the_same_show_nothing():
+    report = main(CONFIG, made_up(0.0))
+    assert verdicts(report, "holds") == {"parameters: BERT over GPT"} and not verdicts(report, "contrary")
 
 
 def test_the_picture_and_the_figures_can_be_kept(tmp_path):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from jaxformer.analysis.evidence import Finding, Report
+from jaxformer.analysis.evidence import Exact, Finding, Report
 from jaxformer.recipes.reproduce import FIGURES, REPRODUCED, VERDICT, Interrupted, compare, reproduce
 
 TOY = """
@@ -44,9 +44,9 @@ def toy(folder, name="toy", extra="pass"):
     return path
 
 
-def result(offset=1.0, low=0.5, statement="offset", spread=1.0, **others):
-    values = [offset + spread * seed for seed in range(8)]
-    report = Report("the offset is large", [Finding(statement, values, low)], {}).to_json()
+def result(offset=1.0, low=0.5, statement="offset", more=(), **others):
+    values = [offset + seed for seed in range(8)]
+    report = Report("the offset is large", [Finding(statement, values, low), *more], {}).to_json()
     return {**report, "config": {"offset": 1.0, "seeds": 8}, **others}
 
 
@@ -56,8 +56,9 @@ def result(offset=1.0, low=0.5, statement="offset", spread=1.0, **others):
         (result(), REPRODUCED, []),
         (result(offset=1.5), REPRODUCED, []),
         (result(offset=9.0), FIGURES, ["offset: 4.5 [2.45, 6.55], stored: 12.5 [10.5, 14.5]"]),
-        (result(low=3.0), VERDICT, ["offset: holds, stored: does not hold"]),
-        (result(holds=False), VERDICT, []),
+        (result(low=3.0), VERDICT, ["offset: holds, stored: not shown"]),
+        (result(low=9.0), VERDICT, ["offset: holds, stored: contrary"]),
+        (result(more=[Exact("size", 3, low=5)]), VERDICT, ["size: only in the stored result"]),
         (result(config={"offset": 2.0}), REPRODUCED, ["the stored result is that of another configuration"]),
         (
             result(statement="shift"),
@@ -70,6 +71,25 @@ def test_verdicts_and_intervals_decide(stored, outcome, told):
     before = copy.deepcopy(stored)
     assert compare(result(), stored) == (outcome, told)
     assert stored == before
+
+
+def test_exact_numbers_are_compared_up_to_rounding_and_with_the_copies_that_older_results_keep():
+    old = [Finding("size", [0.1 + 0.2] * 7, high=0.5)]
+    found, stored = (result(more=more) for more in ([Exact("size", 0.3, high=0.5)], old))
+    assert compare(found, stored) == (REPRODUCED, [])
+    moved = result(more=[Exact("size", 0.4, high=0.5)])
+    assert compare(moved, found) == (FIGURES, ["size: 0.4, stored: 0.3"])
+    assert compare(moved, stored) == (FIGURES, ["size: 0.4, stored: 0.3 [0.3, 0.3]"])
+
+
+def test_a_result_of_earlier_rules_is_judged_by_those_of_today():
+    level = [Finding("lead", [0.0] + [0.1] * 4, low=0.0)]
+    found, stored = result(more=level), result(more=level)
+    stored["findings"] = [
+        {name: value for name, value in finding.items() if name != "verdict"} | {"holds": True}
+        for finding in stored["findings"]
+    ]
+    assert compare(found, {**stored, "holds": True}) == (REPRODUCED, [])
 
 
 @pytest.fixture
