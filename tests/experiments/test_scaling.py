@@ -56,7 +56,7 @@ def judged(first, config=SMALL, losses=LOSSES):
 
 
 def refuted(report):
-    return [finding.statement for finding in report.findings if not finding.holds]
+    return [finding.statement for finding in report.findings if finding.verdict == "contrary"]
 
 
 def test_the_claim_holds_for_what_it_says_and_its_picture_can_be_kept(first, tmp_path):
