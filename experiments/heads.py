@@ -12,9 +12,9 @@ another sentence stand for chance, since heads that follow places follow them as
 that were learned from, by its score less that by chance, and judged on others. Which it is tells nothing: all heads of
 a layer begin alike, and two of sixteen drawn at random differ 15 times in 16.
 
-Cost: … minutes of processor time. Seen with seeds 0 to 4 on an AMD EPYC: the claim … . Eight heads lose … nats less
-than one; the best heads reach … (sense), … (coreference) and … (alignment) times chance, and have …, … and … more
-weight above it than before training; sense and coreference correlate by …, alignment and cost by … .
+Cost: five minutes on two cores. Seen with seeds 0 to 4 on an AMD EPYC: the claim is shown in part. Eight heads lose
+0.086 nats less than one; the best heads reach 1.7 (sense), 2.4 (coreference) and 4.0 (alignment) times chance, and have
+0.06, 0.11, 0.31 more weight above it than before; sense and coreference correlate by −0.19, alignment and cost by 0.58.
 """
 
 import sys

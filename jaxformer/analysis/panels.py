@@ -132,6 +132,7 @@ def clouds(axes: "Axes", groups: Mapping[str, tuple[Any, Any]]) -> None:
     for (name, (x, y)), (colour, mark, _) in zip(groups.items(), STYLES, strict=False):
         axes.plot(x, y, linestyle="none", color=colour, marker=mark, markersize=4.5, alpha=0.6, label=name)
     axes.legend(fontsize=9, labelcolor="linecolor", frameon=False, handletextpad=0.2)
+    axes.locator_params(nbins=5)  # more numbers would touch each other
 
 
 def points(axes: "Axes", x: Sequence[float], name: str, values: Interval, style: int = 0) -> None:
