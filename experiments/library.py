@@ -12,7 +12,7 @@ its weights or not at all. The recurrent layer, a GRU, reads the pairs, then the
 parameters of the widest head, and it trains three times as long. Whether it forgets pairs or has not learnt to keep
 them, this cannot tell.
 
-Cost: three minutes of processor time. Seen with seeds 0 to 7 on a busy AMD EPYC: the claim holds. The widest head is
+Cost: two minutes on two cores. Seen with seeds 0 to 7 on an AMD EPYC: the claim holds. The widest head is
 right always, with 95% of its weight on the pair asked for, of 64; the narrowest loses 42 points from 4 pairs to 64; the
 recurrent layer is right in 31% of 4 pairs and 11% of 64.
 """
