@@ -12,9 +12,9 @@ taken off. The law is that of Hoffmann et al. 2022, loss = E + A / N^alpha + B /
 the interval comes from fits to seeds drawn anew, with replacement, each with one run's distance from the mean of its
 size. The text is the source code of Python's standard library by bytes.
 
-Cost: five minutes on two cores. The rate of the smallest width is the best of three. Seen with seeds 0 to 7 on an AMD
-EPYC: the claim is not shown. The law predicts 2.56 to 2.65, six of eight seeds lie inside where seven were demanded,
-mean 2.58; the interval is 0.55 of what the sizes gain, and alpha 0.07 (0.04 to 0.11), which a seed alone hardly tells.
+Cost: five minutes on two cores; the smallest width's rate is the best of three. Seen with seeds 0 to 7 on an AMD EPYC:
+not shown. The law predicts 2.56 to 2.65, six of eight seeds lie inside where seven were demanded, at 2.58 on average;
+that is 0.55 of what the sizes gain, and alpha is 0.07 (0.04 to 0.11).
 """
 
 import sys
