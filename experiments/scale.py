@@ -13,8 +13,7 @@ the interval comes from fits to seeds drawn anew, with replacement, each with on
 size. The text is the source code of Python's standard library by bytes.
 
 Cost: five minutes on two cores; the smallest width's rate is the best of three. Seen with seeds 0 to 7 on an AMD EPYC:
-not shown. The law predicts 2.56 to 2.65, six of eight seeds lie inside where seven were demanded, at 2.58 on average;
-that is 0.55 of what the sizes gain, and alpha is 0.07 (0.04 to 0.11).
+not shown. The law predicts 2.56 to 2.65, six of eight seeds lie inside, seven were demanded; alpha 0.07 (0.04 to 0.11).
 """
 
 import sys
