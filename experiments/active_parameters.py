@@ -14,8 +14,8 @@ The text is the source code of Python's standard library by bytes, which changes
 Cost: nine minutes on two cores, most of it the experts, which XLA computes on a CPU as eight dense products;
 --quick (20 steps of short rows) a minute of processor time.
 Seen with seeds 0 to 4 on an AMD EPYC: the claim does not hold. After 1,000 steps the dense decoder is at
-2.10 to 2.26 nats a byte; experts are lower in four seeds of five, by 0.018 on average and by 0.036 at most, and in one
-higher by 0.020; latent attention is higher in all, by 0.10 on average, with 0.625 of the cache. Its heads are half as
+2.10 to 2.26 nats a byte; experts are lower in four seeds of five, by 0.018 on average and by 0.049 at most, and in one
+higher by 0.027; latent attention is higher in all, by 0.10 on average, with 0.625 of the cache. Its heads are half as
 wide where they compare what they say, and share one key that tells where; at this size that costs more than grouping.
 With seed 2 all arms stand at 3.5 to 3.7 after 600 steps, at less than 2.5 before and after: what they read then, which
 they share, is unlike the rest.
