@@ -142,8 +142,8 @@ def draw(path: Path, report: Report) -> str:
     of_layer = [(found["elsewhere"][:, i].ravel(), found["new"][:, i].ravel()) for i in range(len(heads))]
     panels.clouds(grid[2], dict(zip(heads, of_layer, strict=True)))
     grid[2].axline((0, 0), slope=1, color=panels.GREY, linewidth=0.8)
-    grid[2].set(xlabel="weight of a word that would decide elsewhere", ylabel="weight of the word that decides here")
-    return panels.save(figure, path, "Bands: Student's 95% interval over seeds. Dots: every head of every seed.")
+    grid[2].set(xlabel="weight of one that decides elsewhere", ylabel="weight of the word that decides here")
+    return panels.save(figure, path, "Bands: Student's 95% interval over seeds. Dots: every head of every seed; line: equal weights.")
 
 
 if __name__ == "__main__":
