@@ -143,8 +143,7 @@ def draw(path: Path, report: Report) -> str:
     panels.clouds(grid[2], dict(zip(heads, of_layer, strict=True)))
     grid[2].axline((0, 0), slope=1, color=panels.GREY, linewidth=0.8)
     grid[2].set(xlabel="weight of one that decides elsewhere", ylabel="weight of the word that decides here")
-    note = "Bands: Student's 95% interval over seeds. Dots: every head of every seed; line: equal weights."
-    return panels.save(figure, path, note)
+    return panels.save(figure, path, "Bands: Student's 95% interval over seeds. Dots: every head. Line: equal weights.")
 
 
 if __name__ == "__main__":
