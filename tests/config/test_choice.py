@@ -237,7 +237,7 @@ attentions_of_blocks = st.builds(
     MultiHead,
     st.just(6),
     st.sampled_from([1, 2, 3]),
-    counts,
+    st.integers(1, 99).map(lambda pairs: 2 * pairs),  # which turn
     output_bias=st.none() | st.booleans(),
     rotary=st.none() | st.builds(Rotary, st.floats(1, exclude_min=True, allow_infinity=False)),
     window=windows,
