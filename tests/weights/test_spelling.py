@@ -88,7 +88,7 @@ def test_no_change_is_lost(name):
         ),
         (decoder(with_heads(sinks=True)), r"change blocks.0.attention.sinks: True → False"),
         (decoder(with_heads(rotary=Rotary(300.0, scaling=Ntk(2.0)))), r"rotary.scaling: Ntk\(factor=2.0\) → None"),
-        (decoder(with_heads(rotary=Rotary(300.0, fraction=0.5))), r"change .*rotary.fraction: 0.5 → 1.0"),
+        (decoder(with_heads(rotary=Rotary(300.0, fraction=0.4))), r"change .*rotary.fraction: 0.4 → 1.0"),
         (decoder(with_heads(rotary=None)), r"change blocks.0.attention.rotary: None → Rotary\("),
         (
             TransformerConfig(28, 2, 2, heads=4, feed_forward=19).written_out(),
