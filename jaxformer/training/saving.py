@@ -10,6 +10,7 @@ import logging
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -136,10 +137,12 @@ def context() -> ocp.Context:
 
 @functools.cache
 def _ignore_stragglers() -> None:
-    """Keep TensorStore from printing a traceback for each write that ends after one before it has failed.
+    """Keep TensorStore from printing a traceback for each write that ends after one before it has failed, and Python
+    from warning of those that Orbax has never begun.
 
-    It does so whenever it comes to them, so that this is done once and stays.
+    They do so whenever they come to them, so that this is done once and stays.
     """
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
