@@ -15,10 +15,10 @@ repetition is the median of several rounds, and stands where other experiments h
 What time says depends on the device: attention does more work the longer the text is, which many processors share and
 two cores do one part after the other.
 
-Cost: 42 s on two cores. Seen in 8 repetitions on two cores of an AMD EPYC: depth is as claimed (17 kernels for 64
-tokens, 18 for 4,096), time is not. Attention takes less than tanh-RNN, GRU and LSTM for 64 and 256 tokens, more for
-1,024 and 4,096 (3 to 4 times), and always more than a minGRU by steps; the associative scan takes 2.4 times as long as
-those at 4,096 tokens, and about as long (1.0 to 1.2 times) at the shorter lengths.
+Cost: 33 s on two cores. Seen in 8 repetitions on two cores of an AMD EPYC: depth is as claimed (17 kernels for 64
+tokens, 18 for 4,096), time is not. Attention takes less than tanh-RNN, GRU and LSTM for 64 tokens (they 1.2 to 1.5 times
+as long), at 256 than the GRU alone, more for 1,024 and 4,096 (there 2.3 to 2.6 times), and always more than a minGRU by
+steps; the associative scan takes twice as long as those at 4,096 tokens.
 """
 
 import sys
