@@ -16,9 +16,9 @@ What time says depends on the device: attention does more work the longer the te
 two cores do one part after the other.
 
 Cost: 33 s on two cores. Seen in 8 repetitions on two cores of an AMD EPYC: depth is as claimed (17 kernels for 64
-tokens, 18 for 4,096), time is not. Attention takes less than tanh-RNN, GRU and LSTM for 64 tokens (they 1.2 to 1.5 times
-as long), at 256 than the GRU alone, more for 1,024 and 4,096 (there 2.3 to 2.6 times), and always more than a minGRU by
-steps; the associative scan takes twice as long as those at 4,096 tokens.
+tokens, 18 for 4,096), time is not. Attention takes less than tanh-RNN, GRU and LSTM for 64 tokens, which take 1.2 to
+1.5 times as long, for 256 less than the GRU alone, more for 1,024 and 4,096 (there 2.3 to 2.6 times), and always more
+than a minGRU by steps; the associative scan takes twice as long as those at 4,096 tokens.
 """
 
 import sys
