@@ -93,7 +93,11 @@ def fuzzed(strategy, action, thorough, few=50, many=2000):
     """Calls the action with so many examples; each is taken or refused, and nothing else."""
 
     @settings(
-        max_examples=many if thorough else few, deadline=None, suppress_health_check=list(HealthCheck), database=None
+        max_examples=many if thorough else few,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+        derandomize=not thorough,  # who changes something else is not to meet what only luck has hidden
     )
     @given(strategy)
     def check(example):
