@@ -169,7 +169,8 @@ def _mended(
 
 
 def _forget_after(step: int, run: RunFolder, checkpoints: Checkpoints) -> None:
-    """Drop what was written of later steps, which are taken again."""
+    """Drop what was written of later steps, which are taken again, once all processes go on from this one."""
+    peers.same(step, f"the newest whole checkpoint in {run.path}")
     if peers.leads():
         run.forget_after(step)
         checkpoints.forget_after(step)
@@ -188,7 +189,6 @@ def _newest(job: Job, run: RunFolder, checkpoints: Checkpoints) -> Restored | No
     if not checkpoints.steps:
         return None
     state, progress = checkpoints.restore(job.abstract)
-    peers.same(int(state.step), f"the newest whole checkpoint in {run.path}")
     _check_model(progress, job.config, run)
     if progress.batches != fingerprint:
         raise UserError(

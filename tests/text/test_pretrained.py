@@ -275,3 +275,12 @@ def test_a_real_bert_is_read_from_all_its_files_or_from_its_vocabulary_alone(tmp
                 reference, text, "Straße", padding=False, truncation=False
             )
         assert tokenizer.specials == Specials(pad=0, unk=100, cls=101, sep=102, mask=103)
+
+
+def test_a_text_that_a_vocabulary_without_unknown_token_lacks_is_refused_in_one_line(tmp_path):
+    toys.write(tmp_path, "t5")
+    whole = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    whole["model"]["unk_id"] = None
+    (tmp_path / "tokenizer.json").write_text(json.dumps(whole), encoding="utf-8")
+    with pytest.raises(UserError, match="^this tokenizer cannot encode the text: .*unknown token"):
+        PretrainedTokenizer.load(tmp_path).encode("§")
