@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxformer.config.blocks import Latent, MultiHead
 from jaxformer.config.choice import parse_choice
 from jaxformer.config.io import from_json, to_json
 from jaxformer.config.positions import Alibi, Linear, Llama3, Ntk, RelativeBuckets, Rotary, Scaling, Yarn
@@ -81,5 +82,10 @@ def test_the_rotated_width_is_rounded_down(fraction, width, rotated):
 @pytest.mark.parametrize(("fraction", "width", "rotated"), [(1.0, 13, 13), (0.1, 7, 0)])
 def test_a_rotated_part_that_is_odd_or_empty_is_refused(fraction, width, rotated):
     message = f"even and not empty, got {rotated} from head width {width} and fraction={fraction}"
-    with pytest.raises(ValueError, match=message):
-        Rotary(fraction=fraction).rotated_width(width)
+    for build in (
+        lambda: Rotary(fraction=fraction).rotated_width(width),
+        lambda: MultiHead(2, 1, width, rotary=Rotary(fraction=fraction)),
+        lambda: Latent(2, 5, 3, width, 3, rotary=Rotary(fraction=fraction)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build()

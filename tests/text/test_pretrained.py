@@ -282,5 +282,5 @@ def test_a_text_that_a_vocabulary_without_unknown_token_lacks_is_refused_in_one_
     whole = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
     whole["model"]["unk_id"] = None
     (tmp_path / "tokenizer.json").write_text(json.dumps(whole), encoding="utf-8")
-    with pytest.raises(UserError, match="^this tokenizer cannot encode the text: .*unknown token"):
+    with pytest.raises(UserError, match=r"^this tokenizer cannot encode the text: .*unknown token"):
         PretrainedTokenizer.load(tmp_path).encode("§")
