@@ -23,11 +23,11 @@ def write_manifest(folder: Path) -> None:
     """List the files of a folder, which are on the disk for good when this returns."""
     files = {}
     for name, path in sorted(_files(folder)):
-        keep(path)
+        sync(path)
         files[name] = _digest(path)
     write_whole(folder / NAME, _text(files))
     for place, _, _ in os.walk(folder):
-        keep(Path(place))
+        sync(Path(place))
 
 
 def check_manifest(folder: Path) -> None:
@@ -105,7 +105,7 @@ def _digest(path: Path) -> dict[str, Any]:
         return {"bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
 
 
-def keep(path: Path) -> None:
+def sync(path: Path) -> None:
     """Have the system write a file to the disk for good, or the names in a folder, where it can be asked for those."""
     if path.is_dir():
         if os.name == "posix":

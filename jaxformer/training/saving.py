@@ -19,7 +19,7 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from jaxformer.training.manifest import keep, write_manifest
+from jaxformer.training.manifest import sync, write_manifest
 
 SET_ASIDE = re.compile(r"([0-9]+)-set-aside")
 """Names of checkpoints that a run went back behind."""
@@ -68,7 +68,7 @@ class Saver:
             if jax.process_index() == 0:
                 write_manifest(self._unfinished(step))
                 self._unfinished(step).rename(self._folder / str(step))
-                keep(self._folder)
+                sync(self._folder)
                 self._remove_old(best)
         except BaseException:
             self._clear()

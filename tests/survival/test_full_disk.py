@@ -121,25 +121,22 @@ sys.exit(run(arguments))
 """
 
 
+def trained_on(small_disk, tmp_path, free, *more):
+    """The run folder, and how a run ended on a disk that is full from step 12 to step `free`."""
+    out = small_disk / "run"
+    changes = ["steps=40", "checkpoint_every=8", "watch.validate_every=20", "watch.keep=1", *more]
+    arguments = training(write_corpus(tmp_path / "corpus"), out, *changes)
+    command = [sys.executable, "-c", PROGRAM, small_disk / "filler", out / "checkpoints" / "8", "12", str(free)]
+    result = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300)
+    assert "Traceback" not in result.stderr
+    return out, result
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("free", [30, 99], ids=["for a while", "to the end"])
 def test_a_training_goes_on_while_the_disk_is_full(small_disk, tmp_path, free):
-    out = small_disk / "run"
-    changes = ["steps=40", "checkpoint_every=8", "watch.validate_every=20", "watch.keep=1"]
-    arguments = training(write_corpus(tmp_path / "corpus"), out, *changes)
-    command = [
-        sys.executable,
-        "-c",
-        PROGRAM,
-        str(small_disk / "filler"),
-        str(out / "checkpoints" / "8"),
-        "12",
-        str(free),
-        *arguments,
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    out, result = trained_on(small_disk, tmp_path, free)
     said = result.stderr.splitlines()
-    assert "Traceback" not in result.stderr
     assert any(line.startswith("warning    checkpoint 16 could not be saved in ") for line in said)
     assert all(" No space left on device" in line for line in said if line.startswith("warning "))
     with Checkpoints(out / "checkpoints") as checkpoints:
@@ -150,3 +147,10 @@ def test_a_training_goes_on_while_the_disk_is_full(small_disk, tmp_path, free):
             assert result.returncode == 1 and max(checkpoints.steps) == 8
             assert said[-1].startswith("jaxformer: checkpoint 40 could not be saved in ")
             assert f"go on from step 8 (the run is in {out})" in said[-1]
+
+
+@pytest.mark.slow
+def test_a_training_that_is_to_stop_on_a_full_disk_does(small_disk, tmp_path):
+    out, result = trained_on(small_disk, tmp_path, 99, "watch.stop_unsaved=True")
+    assert result.returncode == 1 and read_metrics(out / "metrics.jsonl")[-1]["step"] == 20  # where it is validated, and so saved
+    assert result.stderr.splitlines()[-1].startswith("jaxformer: checkpoint 16 could not be saved in ")
