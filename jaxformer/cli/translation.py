@@ -24,6 +24,8 @@ class Evaluate:
     split: Literal["train", "valid", "test"] = "test"
     beams: int | None = None
     """Hypotheses of the beam search, instead of the run's; 1 is greedy."""
+    alpha: float | None = None
+    """Exponent of the length penalty, instead of the run's; the larger, the longer the translations."""
     average: int = 1
     """Evaluate the mean of the parameters of the last so many checkpoints, instead of the best one."""
     as_json: Annotated[bool, Option(name="json")] = False
@@ -31,6 +33,7 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         at_least(self, 1, "beams", "average")
+        at_least(self, 0, "alpha")
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,12 @@ class Translate:
     """Draw what each head of the last layer read of the one sentence given, into this picture (.png, .svg, .pdf)."""
     beams: int | None = None
     """Hypotheses of the beam search, instead of the run's; 1 is greedy."""
+    alpha: float | None = None
+    """Exponent of the length penalty, instead of the run's; the larger, the longer the translations."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "beams")
+        at_least(self, 0, "alpha")
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     from jaxformer.recipes.translate import evaluate, load
 
     trained = load(asked.run, asked.average)
-    scores = evaluate(trained, asked.data, asked.split, _search(trained.config, asked.beams))
+    scores = evaluate(trained, asked.data, asked.split, _search(trained.config, asked))
     if asked.as_json:
         print(json.dumps({"run": str(asked.run), "step": trained.step, "split": asked.split, **scores.to_json()}))
     else:
@@ -91,7 +97,7 @@ def translate(arguments: Sequence[str]) -> int:
     texts = list(map(utf8, asked.text))
     trained = load(asked.run)
     texts = texts or standard_input()
-    search = _search(trained.config, asked.beams)
+    search = _search(trained.config, asked)
     if asked.attention is None:
         translations = trained.translator(search)(trained.params, texts)
     else:
@@ -114,5 +120,6 @@ def inspect(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _search(config: TranslateConfig, beams: int | None) -> SearchConfig:
-    return config.search if beams is None else replace(config.search, beams=beams)
+def _search(config: TranslateConfig, asked: Evaluate | Translate) -> SearchConfig:
+    given = {"beams": asked.beams, "alpha": asked.alpha}
+    return replace(config.search, **{name: value for name, value in given.items() if value is not None})

@@ -73,6 +73,7 @@ def test_version(capsys, monkeypatch):
         (["evaluate", "x", "--split", "dev"], "invalid choice 'dev' for argument '--split'. Expected one of ("),
         (["evaluate", "x", "--beams", "two"], "Error parsing --beams: "),
         (["evaluate", "x", "--beams", "0"], "Error parsing Evaluate: beams must be at least 1, got beams=0; "),
+        (["evaluate", "x", "--alpha=-1"], "Error parsing Evaluate: alpha must be at least 0, got alpha=-1.0; "),
         (["evaluate", "x", "--average", "-1"], "Error parsing Evaluate: average must be at least 1, got average=-1; "),
         (["evaluate", "x", "--splt", "test"], "Unrecognized options: --splt"),
         (["translate", "x", "--beams=0"], "Error parsing Translate: beams must be at least 1, got beams=0; "),

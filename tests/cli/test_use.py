@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import chex
 import flax.linen as nn
@@ -166,11 +167,17 @@ def test_the_search_may_be_another_than_the_run_s(trained, said, monkeypatch):
     searches = []
     monkeypatch.setattr(Translator, "__init__", lambda self, model, tokenizer, search: searches.append(search))
     monkeypatch.setattr(Translator, "__call__", lambda self, params, texts: list(texts))
-    for more in ([], ["--beams", "7"]):
+    run_s = SearchConfig(beams=2, length=16)
+    wanted = {
+        (): run_s,
+        ("--beams", "7"): replace(run_s, beams=7),
+        ("--alpha", "0"): replace(run_s, alpha=0.0),
+        ("--beams", "7", "--alpha", "0.5"): replace(run_s, beams=7, alpha=0.5),
+    }
+    for more in wanted:
         said("translate", str(trained.out), "one", *more)
         said("evaluate", str(trained.out), *more)
-    run_s = SearchConfig(beams=2, length=16)
-    assert searches == [run_s, run_s, SearchConfig(beams=7, length=16), SearchConfig(beams=7, length=16)]
+    assert searches == [search for search in wanted.values() for _ in range(2)]
 
 
 def test_the_moving_average_is_what_is_loaded(trained):
