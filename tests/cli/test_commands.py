@@ -12,7 +12,7 @@ from jaxformer.cli.keeping import CACHE, CACHE_SIZE, KEEP_MEMORY, TUNABLES, keep
 from jaxformer.config.presets import PRESETS
 from jaxformer.recipes.reproduce import Interrupted
 from jaxformer.training.run import JOBS
-from tests.cli.toy import ROOT, process, refusal
+from tests.cli.toy import ROOT, refusal
 
 pytestmark = pytest.mark.smoke
 
@@ -154,24 +154,6 @@ def test_a_training_begins_anew_with_memory_that_is_kept_unless_told_otherwise(g
     with pytest.raises(SystemExit):
         cli.main()
     assert begun == ([] if then is None else [((sys.executable, sys.orig_argv), then)])
-
-
-TEMPORARIES = """
-import resource
-import jax, jax.numpy as jnp
-table = jax.jit(lambda x: jnp.cumsum(x @ x.T, axis=0)[-1])  # two tables of 64 MB before the end
-x = jnp.ones((4000, 4))
-for _ in range(4):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    jax.block_until_ready(table(x))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
-def test_memory_that_is_kept_is_not_asked_of_the_kernel_again():
-    faults = [int(line) for line in process(code=TEMPORARIES).stdout.split()]
-    assert min(faults) < faults[0] / 10
 
 
 def test_compiled_programs_are_kept_in_the_users_cache_unless_told_otherwise(monkeypatch, tmp_path):
