@@ -11,8 +11,8 @@ KEEP_MEMORY = ("glibc.malloc.hugetlb=1", "glibc.malloc.mmap_max=0", f"glibc.mall
 """Large pages; large arrays from the common heap, not from a mapping that goes with them; 8 GiB may lie free.
 
 What is above 64 MiB and asked for by a thread with a heap of its own is mapped all the same. One heap for all threads
-(glibc.malloc.arena_max=1) would keep it too, but small steps were seen to take up to two thirds longer with it in a
-process that had compiled them.
+(glibc.malloc.arena_max=1) would keep it too, but small steps were seen to take up to two thirds longer with it, where
+the process had compiled them: malloc searches what the compiler has left, and one lock lets one thread search at a time.
 """
 
 
