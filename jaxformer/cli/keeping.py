@@ -12,7 +12,7 @@ KEEP_MEMORY = ("glibc.malloc.hugetlb=1", "glibc.malloc.mmap_max=0", f"glibc.mall
 
 What is above 64 MiB and asked for by a thread with a heap of its own is mapped all the same. One heap for all threads
 (glibc.malloc.arena_max=1) would keep it too, but small steps were seen to take up to two thirds longer with it, where
-the process had compiled them: malloc searches what the compiler has left, and one lock lets one thread search at a time.
+the process had compiled them: malloc searches what the compiler has left, and a lock lets one thread search at a time.
 """
 
 
