@@ -124,7 +124,7 @@ TRANSLATE = Training(
     "translate",
     TranslateConfig(),
     "jaxformer.recipes.translate",
-    lambda config: f"{config.source}-{config.target}",
+    lambda config: f"{config.source}-{config.target}" + ("" if config.init is None else f"-{_begun_with(config)}"),
 )
 CAUSAL_LM = Training("causal-lm", CausalLmConfig(), "jaxformer.recipes.causal_lm", lambda config: "")
 MASKED_LM = Training("masked-lm", MaskedLmConfig(), "jaxformer.recipes.masked_lm", lambda config: "")

@@ -1,6 +1,7 @@
 """What `jaxformer train translate` can be told."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from jaxformer.config.data import Batching, Bpe
 from jaxformer.config.model import Seq2SeqConfig
@@ -48,9 +49,14 @@ class TranslateConfig(TrainingConfig):
     """Language to translate from."""
     target: str = "zh"
     """Language to translate into."""
+    init: Path | None = None
+    """A run of this job whose best weights to begin with, of the same model but perhaps for dropout. Without one they
+    are drawn.
+    """
     model: Seq2SeqConfig = MINI
     """A preset, or a model written out."""
     tokenizer: Bpe = Bpe(vocabulary=1500)
+    """Learned from the sentences of the train split, where no init brings one."""
     batches: Batching = Batching(tokens=1024)
     optimization: OptimizationConfig = OptimizationConfig(schedule=Cosine(peak=4e-3))
     smoothing: float = 0.1
@@ -60,6 +66,8 @@ class TranslateConfig(TrainingConfig):
     steps: int = 1650
     search: SearchConfig = SearchConfig()
     watch: TranslationWatch = TranslationWatch()
+    weights: str | None = None
+    """SHA-256 of the weights of init; the run fills it in."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -34,7 +34,7 @@ from jaxformer.recipes.bundle import Bundle
 from jaxformer.text.kinds import train_tokenizer
 from jaxformer.text.pretrained import PretrainedTokenizer
 from jaxformer.training.conduct import FREE, restored, run_job
-from jaxformer.training.given import check_as_begun, digest
+from jaxformer.training.given import check_as_begun, digest, on_host
 from jaxformer.training.job import Job
 from jaxformer.training.labelling import Labeller, LabelScores, label_scores, marks_of
 from jaxformer.training.loop import Validation
@@ -126,12 +126,8 @@ def completed(config: ClassifyConfig, corpus: LabelledCorpus, init: Bundle | Non
         raise UserError(
             f"labels must be those of {config.data}, which has {labels}, got {config.labels}; leave them out"
         )
-    found = {}
-    if init is None and config.weights is not None:
-        raise UserError(f"weights must be left out, for they are those of init, got weights={config.weights}")
-    if init is not None:
-        found = {"vocabulary": init.model.vocabulary, "weights": digest(init.params)}
-        check_as_begun(config, init.path, found)
+    found = {} if init is None else {"vocabulary": init.model.vocabulary, "weights": digest(init.params)}
+    check_as_begun(config, init and init.path, found)
     model = config.model or BERT_TINY if init is None else init.config
     model = model if config.dropout is None else replace(model, dropout=config.dropout)
     if init is not None and config.model not in (None, model):
@@ -152,8 +148,7 @@ def model_of(config: ClassifyConfig, vocabulary: int, pad: int = 0) -> Classifie
 def given_to(model: Classifier, init: Bundle) -> dict[str, Any]:
     """The weights of an encoder that a classifier has a place for, in that place."""
     wanted = nn.unbox(abstract_parameters(model))["params"]["encoder"]
-    # As numpy, for what a checkpoint gave lies on one device, and here it goes to all.
-    return {"params": {"encoder": jax.tree.map(np.asarray, {name: init.params["params"][name] for name in wanted})}}
+    return {"params": {"encoder": on_host({name: init.params["params"][name] for name in wanted})}}
 
 
 @dataclass(frozen=True)

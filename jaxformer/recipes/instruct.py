@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxformer.analysis.parameters import abstract_parameters, parameter_count, parameter_table
 from jaxformer.config.errors import UserError
@@ -26,7 +25,7 @@ from jaxformer.text.pretrained import PretrainedTokenizer
 from jaxformer.text.turns import encode_prompt, template_of
 from jaxformer.training.balance import bias_rates
 from jaxformer.training.conduct import FREE, restored, run_job
-from jaxformer.training.given import check_as_begun, digest
+from jaxformer.training.given import check_as_begun, digest, on_host
 from jaxformer.training.job import Job
 from jaxformer.training.loop import Validation
 from jaxformer.training.lora import Updates, adapted, merged
@@ -152,9 +151,8 @@ def train(config: InstructConfig, out: Path, until: int | None = None) -> Path:
     config = completed(config, init)
     run.holds(config, *FREE)
     tokenizer = run.tokenizer_or(lambda: _speaking(init.speaker))
-    # As numpy, for what a checkpoint gave lies on one device, and here it goes to all.
-    task, weights = TASKS[type(config.adapter)], jax.tree.map(np.asarray, init.params)
-    run_job(task(config, tokenizer, weights), run, until)
+    task = TASKS[type(config.adapter)]
+    run_job(task(config, tokenizer, on_host(init.params)), run, until)
     return out
 
 

@@ -15,6 +15,7 @@ from jaxformer.analysis.flops import training_flops_per_target_token
 from jaxformer.analysis.fonts import ADVICE
 from jaxformer.analysis.plots import draw_attention
 from jaxformer.config.errors import UserError
+from jaxformer.config.io import difference
 from jaxformer.config.model import EncoderDecoderConfig, Learned, NoAttention, RnnConfig
 from jaxformer.config.translate import SearchConfig, TranslateConfig
 from jaxformer.data.batches import PairBatch, Shape, TranslationBatches, pair_batches
@@ -27,10 +28,14 @@ from jaxformer.recipes.bundle import Bundle
 from jaxformer.text.bpe import BpeTokenizer, train_bpe
 from jaxformer.training.conduct import FREE, restored, run_job
 from jaxformer.training.evaluation import Translator, evaluate_loss, perplexity
+from jaxformer.training.given import check_as_begun, digest, on_host
 from jaxformer.training.job import Job
 from jaxformer.training.loop import Validation
 from jaxformer.training.run import RunFolder, write_whole
 from jaxformer.training.scoring import Scores, score
+
+_AS_ASKED = ("dropout:", "dtype:", "layers.")
+"""Fields of a model that its weights do not depend on."""
 
 SHOWN = 8
 """Sentences of the valid split that every validation writes out."""
@@ -39,12 +44,16 @@ SHOWN = 8
 class TranslationTask(Job):
     """Steps over batches of sentence pairs, and validation by loss and BLEU."""
 
-    def __init__(self, config: TranslateConfig, corpus: ParallelCorpus, tokenizer: BpeTokenizer) -> None:
+    def __init__(
+        self, config: TranslateConfig, corpus: ParallelCorpus, tokenizer: BpeTokenizer, weights: Any = None
+    ) -> None:
+        """`weights` are those to begin with; without them all are drawn."""
         self.corpus = corpus
         model = build(config.model, tokenizer.size, tokenizer.pad)
         marks = {"pad": tokenizer.pad, "bos": tokenizer.bos, "eos": tokenizer.eos, "vocabulary": tokenizer.size}
         batches = TranslationBatches(_encode(corpus.train, tokenizer), config.batches, config.seed, **marks)
-        super().__init__(config, model, tokenizer, batches, translation(model, config.smoothing, config.z_loss))
+        learned = translation(model, config.smoothing, config.z_loss)
+        super().__init__(config, model, tokenizer, batches, learned, weights)
         self._loss = jax.jit(translation(model))
         self._valid = pair_batches(_encode(corpus.valid, tokenizer), batches.bounds, config.batches.tokens, **marks)
         self._greedy = Translator(model, tokenizer, replace(config.search, beams=1))
@@ -90,7 +99,8 @@ class TranslationTask(Job):
         # A target's begin mark fills a position and is no target.
         positions = pairs * (source + target + 1) / batches.efficiency / batches.per_epoch
         sizes = f"{len(self.corpus.train):,} / {len(self.corpus.valid):,} / {len(self.corpus.test):,}"
-        return {
+        begun = {} if config.init is None else {"init": str(config.init)}
+        return begun | {
             "data": f"{config.data} {config.source}→{config.target}, {sizes} pairs, vocabulary {self.tokenizer.size:,}",
             "batches": f"{targets:,.0f} target tokens a step, {positions:,.0f} positions on both sides, "
             f"{batches.efficiency:.0%} of them tokens, {batches.per_epoch} steps an epoch",
@@ -133,12 +143,31 @@ def train(config: TranslateConfig, out: Path, until: int | None = None) -> Path:
     `until` pauses the run after that step. Raises UserError for input that a person can mend, before anything is
     written, and otherwise as `run_job`.
     """
-    corpus = load_corpus(config.data, config.source, config.target)
-    run = RunFolder(out)
+    corpus, run = load_corpus(config.data, config.source, config.target), RunFolder(out)
+    # The path holds wherever the next command is given.
+    init = None if config.init is None else load(config.init.expanduser().resolve())
+    config = completed(config, init)
     run.holds(config, *FREE)
-    tokenizer = run.tokenizer_or(lambda: train_bpe([*corpus.train.sources, *corpus.train.targets], config.tokenizer))
-    run_job(TranslationTask(config, corpus, tokenizer), run, until)
+    sentences = [*corpus.train.sources, *corpus.train.targets]
+    tokenizer = run.tokenizer_or(lambda: init.tokenizer if init else train_bpe(sentences, config.tokenizer))
+    weights = None if init is None else on_host(init.params)
+    run_job(TranslationTask(config, corpus, tokenizer, weights), run, until)
     return out
+
+
+def completed(config: TranslateConfig, init: "Trained | None") -> TranslateConfig:
+    """The config with all that `init` tells. Raises UserError where it names another model."""
+    there, found = init and init.run.path, {} if init is None else {"weights": digest(init.params)}
+    check_as_begun(config, there, found)
+    if init is None:
+        return config
+    changes = [each for each in difference(init.config.model, config.model) if not each.startswith(_AS_ASKED)]
+    if changes:
+        raise UserError(
+            f"the model must be that of --init {there} but for dropout, got {'; '.join(changes)}; "
+            "give the --model that it was trained with"
+        )
+    return replace(config, init=there, tokenizer=init.config.tokenizer, **found)
 
 
 @dataclass(frozen=True)

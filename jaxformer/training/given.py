@@ -22,14 +22,25 @@ def check_given(given: Mapping[str, Any] | None, abstract: Any) -> None:
             )
 
 
-def check_as_begun(config: Any, init: Path, found: Mapping[str, Any]) -> None:
-    """Raises UserError where a field that a run fills in from `init` says otherwise than what is found there now."""
+def check_as_begun(config: Any, init: Path | None, found: Mapping[str, Any]) -> None:
+    """Raises UserError where a field that a run fills in from `init` says otherwise than what is found there now, or
+    tells weights where there is no `init`.
+    """
+    if init is None:
+        if config.weights is not None:
+            raise UserError(f"weights must be left out, for they are those of init, got weights={config.weights}")
+        return
     for name, value in found.items():
         if getattr(config, name) not in (None, value):
             other = "other weights" if name == "weights" else f"another {name}"
             raise UserError(
                 f"{init} has {other} than the run began with; give the same --init as then, and no --{name}"
             )
+
+
+def on_host(params: Any) -> Any:
+    """The weights as numpy, for what a checkpoint gave lies on one device, and where a run begins it goes to all."""
+    return jax.tree.map(np.asarray, params)
 
 
 def digest(params: Any) -> str:

@@ -4,11 +4,14 @@ import json
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from jaxformer.cli import run as command
+from jaxformer.cli.training import TRANSLATE
 from jaxformer.config.blocks import FeedForward
 from jaxformer.config.choice import choose
 from jaxformer.config.encoder_decoders import marian, t5
@@ -18,12 +21,13 @@ from jaxformer.config.training import Adam, AdamW, Cosine, Noam, OptimizationCon
 from jaxformer.config.translate import SearchConfig, TranslateConfig, TranslationWatch
 from jaxformer.data.corpora import load_corpus
 from jaxformer.recipes import translate
-from jaxformer.recipes.translate import load, train
+from jaxformer.recipes.translate import completed, load, train
 from jaxformer.training import conduct
 from jaxformer.training.checkpoint import Checkpoints
 from jaxformer.training.evaluation import perplexity
+from jaxformer.training.given import digest
 from jaxformer.training.run import RunFolder
-from tests.cli.toy import read_metrics, training, write_corpus
+from tests.cli.toy import read_metrics, refusal, training, write_corpus
 
 SMALL = ("model.width=8", "model.feed_forward=8", "optimization.average=NoAverage")
 
@@ -138,6 +142,56 @@ def test_the_banner_counts_an_epoch_as_it_is(data, tmp_path, monkeypatch, capsys
 
 def test_a_perplexity_beyond_all_floats_is_infinite():
     assert perplexity(1e3) == math.inf and perplexity(2.0) == math.exp(2.0)
+
+
+@pytest.fixture(scope="module")
+def begun(data, tmp_path_factory):
+    """A run of three steps, to begin others with."""
+    return train(small(data), tmp_path_factory.mktemp("begun") / "run", until=3)
+
+
+def test_a_run_begins_with_the_weights_and_the_words_of_another(data, begun, tmp_path, capsys):
+    out, other = tmp_path / "run", write_corpus(tmp_path / "other", seed=1)
+    words = ("--init", str(begun), "model.dropout=0.4", "tokenizer.vocabulary=280", "optimization.schedule.peak=1e-30")
+    assert command(training(other, out, *SMALL, *words, "--until", "1")) == 0
+    assert f"init       {begun}\n" in capsys.readouterr().out
+    init, run = load(begun), load(out)
+    jax.tree.map(np.testing.assert_array_equal, run.params, init.params)
+    assert run.config.init == begun and run.config.weights == digest(init.params) and run.config.model.dropout == 0.4
+    assert run.tokenizer.fingerprint == init.tokenizer.fingerprint and run.config.tokenizer == init.config.tokenizer
+    assert completed(run.config, init) == run.config
+    assert command(["train", "translate", "--out", str(out), "--until", "2"]) == 0
+    assert "resumed at step 1" in capsys.readouterr().out
+
+
+def test_what_a_run_cannot_begin_with_is_refused_before_anything_is_written(data, begun, tmp_path, capsys):
+    out, init = tmp_path / "run", load(begun)
+    for words, line in [
+        (
+            ("--init", str(begun), "model.heads=4"),
+            f"the model must be that of --init {begun} but for dropout, got heads: 2 → 4; give the --model that it was "
+            "trained with",
+        ),
+        (("--weights=beef",), "weights must be left out, for they are those of init, got weights=beef"),
+        (
+            ("--init", str(begun), "--weights=beef"),
+            f"{begun} has other weights than the run began with; give the same --init as then, and no --weights",
+        ),
+        (
+            ("--init", str(out)),
+            f"{out} is not a run folder: it has no config.json; give a folder made by jaxformer train",
+        ),
+    ]:
+        assert refusal(capsys, *training(data, out, *SMALL, *words)) == line
+    assert not out.exists()
+    with pytest.raises(UserError, match="has other weights than the run began with"):
+        other = replace(init, params=jax.tree.map(lambda leaf: leaf + 1, init.params))
+        completed(completed(replace(init.config, init=begun), init), other)
+
+
+def test_a_run_that_begins_with_another_is_named_after_it():
+    config = TranslateConfig(data="x/shop", target="de", init=Path("runs/first"))
+    assert TRANSLATE.default_folder(config) == Path("runs/translate-shop-en-de-first-transformer-mini")
 
 
 @pytest.mark.slow
