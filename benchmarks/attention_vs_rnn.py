@@ -53,6 +53,7 @@ from jaxformer.ops.recurrence import (
     Formulation,
     Recurrent,
 )
+from jaxformer.parallel.temporaries import in_parts
 
 LAYERS = ("attention", *(cell.name for cell in CELLS))
 LETTERS = {CELL_IN_SCAN: "a", PROJECTED: "b", SUMMED: "c", PROJECTED_SUMMED: "d"}
@@ -114,7 +115,8 @@ DISTINCT = {"training": FORMULATIONS, "forward": (CELL_IN_SCAN, PROJECTED)}
 
 
 def contestant(name: str, mode: str, layer: Callable[[Any, jax.Array], jax.Array], *arguments: Any) -> Contestant:
-    return Contestant(name, partial(jax.jit(MODES[mode](layer)), *arguments))
+    run = jax.jit(MODES[mode](layer), compiler_options=in_parts(jax.devices()[0]))
+    return Contestant(name, partial(run, *arguments))
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,18 @@ import sys
 from pathlib import Path
 
 TUNABLES = "GLIBC_TUNABLES"
-KEEP_MEMORY = ("glibc.malloc.hugetlb=1", "glibc.malloc.mmap_max=0", f"glibc.malloc.trim_threshold={2**33}")
-"""Large pages; large arrays from the common heap, not from a mapping that goes with them; 8 GiB may lie free.
+KEEP_MEMORY = (
+    "glibc.malloc.hugetlb=1",
+    "glibc.malloc.mmap_max=0",
+    f"glibc.malloc.trim_threshold={2**33}",
+    f"glibc.malloc.top_pad={2**27}",
+)
+"""Large pages; large arrays from a heap, not from a mapping that goes with them; 8 GiB may lie free, and so may a whole
+heap of a thread's own.
 
-What is above 64 MiB and asked for by a thread with a heap of its own is mapped all the same. One heap for all threads
-(glibc.malloc.arena_max=1) would keep it too, but small steps were seen to take up to two thirds longer with it, where
-the process had compiled them: malloc searches what the compiler has left, and a lock lets one thread search at a time.
+Such a heap has 64 MiB, so that a step must ask for its temporaries in parts (`parallel.temporaries`). One heap for all
+threads (glibc.malloc.arena_max=1) would do without, but small steps were seen to take up to two thirds longer with it,
+where the process had compiled them: malloc searches what the compiler has left, under one lock.
 """
 
 

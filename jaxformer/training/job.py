@@ -14,6 +14,7 @@ from jaxformer.data.buckets import Shape
 from jaxformer.objectives import Objective
 from jaxformer.parallel.gather import gathered
 from jaxformer.parallel.mesh import batch_shardings, make_mesh, place, replicated, state_shardings
+from jaxformer.parallel.temporaries import in_parts
 from jaxformer.text.tokenizer import Tokenizer
 from jaxformer.training.diagnosis import first_unsound
 from jaxformer.training.given import check_given, over
@@ -124,7 +125,8 @@ class Job(ABC):
             objective = self.objective_with(frozen)
             return make_step(objective, self._optimizer, o.average, o.accumulate, biases, o.spikes)(state, batch)
 
-        return jax.jit(step, out_shardings=(self.shardings, replicated(self.mesh)), donate_argnums=0)
+        shardings, options = (self.shardings, replicated(self.mesh)), in_parts(self.mesh.devices.flat[0])
+        return jax.jit(step, out_shardings=shardings, donate_argnums=0, compiler_options=options)
 
     @property
     def memory(self) -> tuple[int, int]:
