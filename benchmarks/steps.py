@@ -54,7 +54,7 @@ class Learner:
     @property
     def step(self) -> Any:
         """(state, batch) → (state, metrics), jitted anew, its state donated."""
-        step, options = make_step(self.objective, self._transformation), in_parts(jax.devices()[0])
+        step, options = make_step(self.objective, self._transformation), in_parts(jax.default_backend())
         return jax.jit(step, donate_argnums=0, compiler_options=options)
 
     def loss_and_gradient(self, params: Any) -> tuple[jax.Array, Any]:
