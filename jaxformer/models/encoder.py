@@ -18,7 +18,7 @@ from jaxformer.nn.stack import Left, Stack, recorded
 from jaxformer.nn.weight import constant, normal, weight
 from jaxformer.ops.activations import ACTIVATIONS
 from jaxformer.ops.attention.masks import Valid
-from jaxformer.ops.linear import logits, project
+from jaxformer.ops.linear import logits, plus_bias, project
 
 
 class Encoder(nn.Module):
@@ -131,7 +131,7 @@ class MaskedHead(nn.Module):
         self.bias_V = constant(self, "output_bias", 0.0, (self.vocabulary,), ("vocabulary",))
 
     def __call__(self, x_BTD: Array) -> Array:
-        y_BTD = project("btd,de->bte", x_BTD, self.w_DD) + self.b_D.astype(x_BTD.dtype)
+        y_BTD = plus_bias(project("btd,de->bte", x_BTD, self.w_DD), self.b_D)
         return self.norm(ACTIVATIONS[self.config.activation](y_BTD))
 
     def bias(self) -> Array:
@@ -148,7 +148,7 @@ class Pooler(nn.Module):
     def __call__(self, x_BD: Array) -> Array:
         w_DD = weight(self, "dense", (x_BD.shape[-1], self.width), ("embed", "embed_out"))
         b_D = constant(self, "dense_bias", 0.0, (self.width,), ("embed",))
-        return jnp.tanh(project("bd,de->be", x_BD, w_DD) + b_D.astype(x_BD.dtype))
+        return jnp.tanh(plus_bias(project("bd,de->be", x_BD, w_DD), b_D))
 
 
 def mean_of(x_BTD: Array, counted_BT: Any) -> Array:

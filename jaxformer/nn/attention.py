@@ -14,7 +14,7 @@ from jaxformer.nn.recorder import SILENT, Read, Recorder
 from jaxformer.nn.weight import constant, weight
 from jaxformer.ops.attention.biases import Bias
 from jaxformer.ops.attention.masks import Mask, Window
-from jaxformer.ops.linear import project
+from jaxformer.ops.linear import plus_bias, project
 from jaxformer.ops.rotary import rotary_frequencies, rotate, rotation
 
 KeysValues = tuple[Array, Array]
@@ -129,7 +129,7 @@ class Attention(nn.Module):
     def _ready_queries(self, q_BTNH: Array, positions: Array | None) -> Array:
         """With bias, norm and turn."""
         if self.config.bias:
-            q_BTNH = q_BTNH + self.bq_NH.astype(q_BTNH.dtype)
+            q_BTNH = plus_bias(q_BTNH, self.bq_NH)
         if self.config.query_key_norm is not None:
             q_BTNH = self.query_norm(q_BTNH)
         return turned(q_BTNH, self.config.rotary, positions)
@@ -137,7 +137,7 @@ class Attention(nn.Module):
     def _ready_rows(self, k_BSKH: Array, v_BSKH: Array, positions: Array | None) -> KeysValues:
         """With biases, and the keys with norm and turn."""
         if self.config.bias:
-            k_BSKH, v_BSKH = k_BSKH + self.bk_KH.astype(k_BSKH.dtype), v_BSKH + self.bv_KH.astype(v_BSKH.dtype)
+            k_BSKH, v_BSKH = plus_bias(k_BSKH, self.bk_KH), plus_bias(v_BSKH, self.bv_KH)
         if self.config.query_key_norm is not None:
             k_BSKH = self.key_norm(k_BSKH)
         return turned(k_BSKH, self.config.rotary, positions), v_BSKH
@@ -153,7 +153,7 @@ def output_bias(module: nn.Module, width: int, has: bool) -> Array | None:
 
 def biased(o_BTD: Array, bias_D: Array | None) -> Array:
     """With the bias, if there is one."""
-    return o_BTD if bias_D is None else o_BTD + bias_D.astype(o_BTD.dtype)
+    return o_BTD if bias_D is None else plus_bias(o_BTD, bias_D)
 
 
 def turned(x_BTNH: Array, rotary: Rotary | None, positions: Array | None) -> Array:

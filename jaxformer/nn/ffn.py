@@ -7,7 +7,7 @@ from jaxformer.config import blocks
 from jaxformer.nn.dropout import Dropout
 from jaxformer.nn.weight import constant, weight
 from jaxformer.ops.activations import ACTIVATIONS, gated
-from jaxformer.ops.linear import project
+from jaxformer.ops.linear import plus_bias, project
 
 
 class FeedForward(nn.Module):
@@ -34,4 +34,4 @@ class FeedForward(nn.Module):
         y_BTO = project("bti,io->bto", x_BTI, weight(self, name, (x_BTI.shape[-1], outputs), axes))
         if not self.config.bias:
             return y_BTO
-        return y_BTO + constant(self, f"{name}_bias", 0.0, (outputs,), axes[1:]).astype(y_BTO.dtype)
+        return plus_bias(y_BTO, constant(self, f"{name}_bias", 0.0, (outputs,), axes[1:]))

@@ -33,7 +33,7 @@ def project(equation: str, x: Array, w: Array | LowRank) -> Array:
     """einsum(equation, x, w) in x's dtype: w is rounded to it, the sum runs in float32."""
     if isinstance(w, LowRank):
         return project(equation, x, w.w) + _update(equation, x, w)
-    return _product(equation, x, w.astype(x.dtype)).astype(x.dtype)
+    return _product(equation, x, w).astype(x.dtype)
 
 
 def _product(equation: str, x: Array, w: Array) -> Array:
@@ -49,11 +49,63 @@ def _product(equation: str, x: Array, w: Array) -> Array:
     fits = x.ndim == len(of_x) or of_x.startswith("...")
     if not (meets and fits and x.shape[x.ndim - summed :] == w.shape[:summed]):
         # It knows all other equations, and says what is wrong with shapes that do not fit.
-        return jnp.einsum(equation, x, w, preferred_element_type=jnp.float32)
+        return jnp.einsum(equation, x, w.astype(x.dtype), preferred_element_type=jnp.float32)
     w_IO = w.reshape(math.prod(w.shape[:summed]), -1)
-    w_IO = w_IO if w_IO.shape[0] <= w_IO.shape[1] else _turned_gradient(w_IO)
-    y_NO = jnp.matmul(x.reshape(-1, w_IO.shape[0]), w_IO, preferred_element_type=jnp.float32)
+    x_NI = x.reshape(-1, w_IO.shape[0])
+    y_NO = _rounded_product(x_NI, w_IO, 0) if x.dtype.itemsize < 4 else _full_product(x_NI, w_IO)
     return y_NO.reshape(*x.shape[: x.ndim - summed], *w.shape[summed:])
+
+
+def _rounded_primal(x_NI: Array, w: Array, axis: int) -> Array:
+    """x w [N, O] in float32 for an x of 16 bits, to whose dtype w is rounded; x wᵀ where `axis`, the one of w that is
+    summed over, is 1.
+
+    What comes back is rounded too before it is multiplied: left to itself JAX multiplies it in float32 with what has 16
+    bits, at half the rate of two that have, or less. The gradient of w is not rounded.
+    """
+    return _dot(x_NI, w.astype(x_NI.dtype), 1, axis)
+
+
+_rounded_product = jax.custom_vjp(_rounded_primal, nondiff_argnums=(2,))
+
+
+def _rounded_forward(x_NI: Array, w: Array, axis: int) -> tuple[Array, tuple[Array, Array]]:
+    # The weight as it is: what a scanned layer rounds would be kept for every layer.
+    return _rounded_primal(x_NI, w, axis), (x_NI, w)
+
+
+def _rounded_backward(axis: int, kept: tuple[Array, Array], g_NO: Array) -> tuple[Array, Array]:
+    x_NI, w = kept
+    g_NO = g_NO.astype(x_NI.dtype)
+    dx_NI = _dot(g_NO, w.astype(x_NI.dtype), 1, 1 - axis)
+    factors = (x_NI, g_NO) if axis == 0 else (g_NO, x_NI)
+    dw = jax.lax.platform_dependent(*factors, cpu=_turned_dot, default=_columns_dot)
+    return dx_NI.astype(x_NI.dtype), dw.astype(w.dtype)
+
+
+_rounded_product.defvjp(_rounded_forward, _rounded_backward)
+
+
+def _dot(a: Array, b: Array, of_a: int, of_b: int) -> Array:
+    """The product of two matrices that is summed over these axes, in float32."""
+    return jax.lax.dot_general(a, b, (((of_a,), (of_b,)), ((), ())), preferred_element_type=jnp.float32)
+
+
+def _columns_dot(a_NI: Array, b_NO: Array) -> Array:
+    return _dot(a_NI, b_NO, 0, 0)
+
+
+def _turned_dot(a_NI: Array, b_NO: Array) -> Array:
+    """The same with a turned over in memory first, which takes half the time: XLA's kernels for CPUs take 16 bits by
+    rows only, and it has two of float32 multiplied otherwise. The barrier and the shape keep it from undoing that.
+    """
+    turned = jax.lax.optimization_barrier(a_NI.T.reshape(-1)).reshape(a_NI.shape[::-1])
+    return _dot(turned, b_NO, 1, 0)
+
+
+def _full_product(x_NI: Array, w_IO: Array) -> Array:
+    w_IO = w_IO if w_IO.shape[0] <= w_IO.shape[1] else _turned_gradient(w_IO)
+    return jnp.matmul(x_NI, w_IO, preferred_element_type=jnp.float32)
 
 
 @jax.custom_jvp
@@ -86,13 +138,33 @@ def _update(equation: str, x: Array, w: LowRank) -> Array:
     return jnp.einsum(by_rank, x, a, b, preferred_element_type=jnp.float32).astype(x.dtype)
 
 
+def plus_bias(y: Array, b: Array) -> Array:
+    """y + b in y's dtype, to which b [*outputs] is rounded; the gradient of b is summed in float32."""
+    return _plus_rounded(y, b) if y.dtype.itemsize < 4 else y + b.astype(y.dtype)
+
+
+@jax.custom_vjp
+def _plus_rounded(y: Array, b: Array) -> Array:
+    return y + b.astype(y.dtype)
+
+
+def _plus_backward(b: Array, g: Array) -> tuple[Array, Array]:
+    # As a product, for JAX would sum in 16 bits, and XLA's sum over the rows of 16 bits takes several times as long.
+    g_NO = g.reshape(-1, b.size)
+    db_1O = _dot(jnp.ones((1, g_NO.shape[0]), g.dtype), g_NO, 1, 0)
+    return g, db_1O.reshape(b.shape).astype(b.dtype)
+
+
+_plus_rounded.defvjp(lambda y, b: (_plus_rounded(y, b), b), _plus_backward)
+
+
 def readout(x_D: Array, w_DE: Array, b_E: Array) -> Array:
     """tanh(x W + b) in x's dtype: what a recurrent decoder knows, as one vector to be compared with the embeddings.
 
     x [..., D] of any floating type is the state of the top layer and, where there is attention, what was read beside
     it. Source: Luong et al. 2015, eq. 5, with a bias.
     """
-    return jnp.tanh(project("...d,de->...e", x_D, w_DE) + b_E.astype(x_D.dtype))
+    return jnp.tanh(plus_bias(project("...d,de->...e", x_D, w_DE), b_E))
 
 
 def logits(x_D: Array, w_VD: Array) -> Array:
@@ -101,6 +173,8 @@ def logits(x_D: Array, w_VD: Array) -> Array:
     x [..., D] of any floating type, to which w [V, D] is rounded; the result [..., V] is float32, because a softmax
     follows. Source: Press & Wolf 2017, eq. 2.
     """
+    if x_D.dtype.itemsize < 4:
+        return _rounded_product(x_D.reshape(-1, x_D.shape[-1]), w_VD, 1).reshape(*x_D.shape[:-1], -1)
     return jnp.einsum("...d,vd->...v", x_D, w_VD.astype(x_D.dtype), preferred_element_type=jnp.float32)
 
 

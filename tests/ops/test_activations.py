@@ -81,3 +81,30 @@ def test_a_gate_multiplies_elementwise_with_its_gradients(torch, name):
     expected = reference(torch, name)(gate) * up
     (expected * torch.tensor(weight)).sum().backward()
     assert_all_close((y, *gradients), (expected.detach(), gate.grad, up.grad), 2e-6)
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "silu"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_smooth_function_keeps_one_array_for_its_gradient(name, dtype):
+    _, pull = jax.vjp(ACTIVATIONS[name], jnp.asarray(WIDE, dtype))
+    assert [kept.dtype for kept in jax.tree.leaves(pull) if kept.shape == WIDE.shape] == [dtype]
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "silu"])
+def test_derivatives_forwards_and_of_second_order(torch, name):
+    function = ACTIVATIONS[name]
+    x = torch.tensor(WIDE, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(reference(torch, name)(x).sum(), x, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), x)
+    forwards = jax.jvp(function, (WIDE,), (np.ones_like(WIDE),))[1]
+    np.testing.assert_allclose(forwards, slope.detach(), atol=1e-5)
+    np.testing.assert_allclose(jax.vmap(jax.grad(jax.grad(function)))(WIDE), bend, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "silu"])
+def test_half_precision_rounds_the_value_and_the_slope_once(name):
+    x = jnp.asarray(WIDE, jnp.bfloat16)
+    (y, slope), wide = jax.jvp(ACTIVATIONS[name], (x,), (jnp.ones_like(x),)), x.astype(jnp.float32)
+    expected, steep = jax.jvp(ACTIVATIONS[name], (wide,), (jnp.ones_like(wide),))
+    np.testing.assert_array_equal(y, expected.astype(jnp.bfloat16))
+    np.testing.assert_array_equal(slope, steep.astype(jnp.bfloat16))

@@ -1,12 +1,14 @@
 """Products of activations with weights."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxformer.ops.dropout import dropout
-from jaxformer.ops.linear import LowRank, logits, project, readout
+from jaxformer.ops.linear import LowRank, logits, plus_bias, project, readout
 from tests.parity.compare import assert_close, normal
 
 SIZES = dict(zip("bstdnhc", (2, 17, 3, 7, 5, 11, 13), strict=True))
@@ -57,6 +59,69 @@ def test_half_precision_rounds_the_weights_and_once_the_sum():
     exact = np.float64(x) @ np.float64(jnp.asarray(w, jnp.bfloat16))
     assert y.dtype == jnp.bfloat16
     np.testing.assert_array_equal(np.float32(y), np.float32(jnp.asarray(exact, jnp.bfloat16)))
+
+
+BF16 = jnp.bfloat16
+
+
+def rounded(seed, *shape):
+    """Numbers that bfloat16 can tell."""
+    return jnp.asarray(normal(seed, *shape), BF16)
+
+
+@pytest.mark.parametrize("equation", ["btd,dnh->btnh", "btnh,nhd->btd", "...d,dc->...c", "d,dc->c"])
+def test_gradients_in_half_precision_are_sums_in_float32_of_what_is_rounded(equation):
+    """That of the weights is not rounded at all, and that of the input once."""
+    x, w = rounded(0, *operands(equation)[0].shape), operands(equation)[1]
+    y, pull = jax.vjp(lambda x, w: project(equation, x, w), x, w)
+    dy = rounded(2, *y.shape)
+    dx, dw = pull(dy)
+    of_x, of_w, of_y = equation.replace("...", "bs").replace("->", ",").split(",")
+    wide_x, wide_w, wide_dy = (np.asarray(jnp.asarray(each, BF16), np.float64) for each in (x, w, dy))
+    assert dx.dtype == BF16 and dw.dtype == jnp.float32
+    assert_close(dw, np.einsum(f"{of_x},{of_y}->{of_w}", wide_x, wide_dy), 1e-6)
+    assert_close(dx.astype(jnp.float32), np.einsum(f"{of_y},{of_w}->{of_x}", wide_dy, wide_w), 2**-8)
+
+
+def test_the_gradients_of_logits_of_half_precision_round_what_comes_back_alone():
+    x, w, g = rounded(0, 5, 16), normal(1, 12, 16), normal(2, 5, 12)
+    dx, dw = jax.vjp(logits, x, w)[1](jnp.asarray(g))
+    wide_g = np.asarray(jnp.asarray(g, BF16), np.float64)
+    assert dx.dtype == BF16 and dw.dtype == jnp.float32
+    assert_close(dw, wide_g.T @ np.asarray(x, np.float64), 1e-6)
+    assert_close(dx.astype(jnp.float32), wide_g @ np.asarray(jnp.asarray(w, BF16), np.float64), 2**-8)
+
+
+def test_no_product_of_half_precision_multiplies_float32():
+    """Neither forwards nor backwards, on any platform; all sums are float32."""
+
+    def loss(x, w, table, b):
+        return logits(plus_bias(project("nd,df->nf", x, w), b), table).sum()
+
+    arrays = rounded(0, 32, 8), normal(1, 8, 16), normal(2, 20, 16), normal(3, 16)
+    traced = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3))).trace(*arrays)
+    for platform in ("cpu", "cuda", "tpu"):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        types = re.findall(r"stablehlo\.dot_general .*: (.*)", text)
+        assert len(types) == 6
+        for each in types:
+            assert re.fullmatch(r"\(tensor<\w+xbf16>, tensor<\w+xbf16>\) -> tensor<\w+xf32>", each), each
+
+
+def test_the_gradient_of_a_bias_of_half_precision_is_summed_in_float32():
+    """A sum in bfloat16 would stay at 256."""
+    y, b = jnp.zeros((4, 1024, 2, 3), BF16), jnp.full((2, 3), 1 / 3)
+    shifted, pull = jax.vjp(plus_bias, y, b)
+    dy, db = pull(jnp.ones_like(shifted))
+    assert shifted.dtype == BF16 and (shifted == b.astype(BF16)).all() and (dy == 1).all()
+    assert db.dtype == jnp.float32 and (db == 4096).all()
+
+
+def test_a_bias_in_float32_is_added_as_ever():
+    y, b = normal(0, 5, 7), normal(1, 7)
+    shifted, pull = jax.vjp(plus_bias, y, b)
+    np.testing.assert_array_equal(shifted, y + b)
+    assert_close(pull(y)[1], np.float64(y).sum(0), 1e-6)
 
 
 def test_the_readout_is_luongs():
