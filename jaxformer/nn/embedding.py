@@ -11,6 +11,7 @@ from jaxformer.config.model import Learned, NoPosition, Sinusoidal
 from jaxformer.config.positions import Alibi, RelativeBuckets
 from jaxformer.nn.weight import normal
 from jaxformer.ops.attention.biases import Bias, Buckets, Slopes
+from jaxformer.ops.linear import plus_bias
 from jaxformer.ops.positions import alibi_slopes, sinusoid
 
 UNSCALED = 0.02
@@ -69,7 +70,7 @@ def _(position: Learned, module: nn.Module, x_BTD: Array, positions_T: Array) ->
         )
     rows = position.first + position.length
     table_LD = normal(module, "position", position.deviation, (rows, x_BTD.shape[-1]), ("position", "embed"))
-    return x_BTD + jnp.take(table_LD, position.first + positions_T, axis=0).astype(x_BTD.dtype)
+    return plus_bias(x_BTD, jnp.take(table_LD, position.first + positions_T, axis=0))
 
 
 class Positions(nn.Module):

@@ -108,6 +108,23 @@ def test_no_product_of_half_precision_multiplies_float32():
             assert re.fullmatch(r"\(tensor<\w+xbf16>, tensor<\w+xbf16>\) -> tensor<\w+xf32>", each), each
 
 
+def test_the_compiled_gradients_of_half_precision_multiply_what_the_product_itself_does():
+    """A matrix that is not turned over first is multiplied as float32 on CPUs, in spite of the program's types."""
+    x, w, dy = rounded(0, 128, 64), normal(1, 64, 96), rounded(2, 128, 96)
+
+    def forwards(x, w):
+        return project("ni,io->no", x, w)
+
+    def factors(function, *arrays):
+        text = jax.jit(function).lower(*arrays).compile().as_text()
+        types = dict(re.findall(r"%(\S+) = (\w+)\[", text))
+        return [types[name] for pair in re.findall(r" dot\(%(\S+), %(\S+)\)", text) for name in pair]
+
+    own = factors(forwards, x, w)
+    gradients = factors(lambda x, w, dy: jax.vjp(forwards, x, w)[1](dy), x, w, dy)
+    assert len(own) == 2 and gradients == own * 2
+
+
 def test_the_gradient_of_a_bias_of_half_precision_is_summed_in_float32():
     """A sum in bfloat16 would stay at 256."""
     y, b = jnp.zeros((4, 1024, 2, 3), BF16), jnp.full((2, 3), 1 / 3)

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.errors import JaxRuntimeError
 
 from jaxformer.cli import run as command
 from jaxformer.cli.training import TRANSLATE
@@ -16,13 +17,13 @@ from jaxformer.config.blocks import FeedForward
 from jaxformer.config.choice import choose
 from jaxformer.config.encoder_decoders import marian, t5
 from jaxformer.config.errors import UserError
-from jaxformer.config.model import TransformerConfig
+from jaxformer.config.model import Layers, TransformerConfig
 from jaxformer.config.training import Adam, AdamW, Cosine, Noam, OptimizationConfig, Wsd
 from jaxformer.config.translate import SearchConfig, TranslateConfig, TranslationWatch
 from jaxformer.data.corpora import load_corpus
 from jaxformer.recipes import translate
 from jaxformer.recipes.translate import completed, load, train
-from jaxformer.training import conduct
+from jaxformer.training import conduct, job
 from jaxformer.training.checkpoint import Checkpoints
 from jaxformer.training.evaluation import perplexity
 from jaxformer.training.given import digest
@@ -160,6 +161,8 @@ def test_a_run_begins_with_the_weights_and_the_words_of_another(data, begun, tmp
     assert run.config.init == begun and run.config.weights == digest(init.params) and run.config.model.dropout == 0.4
     assert run.tokenizer.fingerprint == init.tokenizer.fingerprint and run.config.tokenizer == init.config.tokenizer
     assert completed(run.config, init) == run.config
+    narrow = replace(run.config.model, dtype="bfloat16", layers=Layers(unroll=True))
+    assert completed(replace(run.config, model=narrow), init).model == narrow
     assert command(["train", "translate", "--out", str(out), "--until", "2"]) == 0
     assert "resumed at step 1" in capsys.readouterr().out
 
@@ -192,6 +195,15 @@ def test_what_a_run_cannot_begin_with_is_refused_before_anything_is_written(data
 def test_a_run_that_begins_with_another_is_named_after_it():
     config = TranslateConfig(data="x/shop", target="de", init=Path("runs/first"))
     assert TRANSLATE.default_folder(config) == Path("runs/translate-shop-en-de-first-transformer-mini")
+
+
+def test_a_step_asks_for_its_temporaries_in_parts_and_compiles_in_quiet(data, tmp_path, monkeypatch):
+    seen, quiet = [], job.quiet
+    monkeypatch.setattr(job, "in_parts", lambda platform: {f"no_such_option_on_{platform}": 1})
+    monkeypatch.setattr(job, "quiet", lambda platform: seen.append(platform) or quiet(platform))
+    with pytest.raises(JaxRuntimeError, match="no_such_option_on_cpu"):
+        train(small(data), tmp_path / "run")
+    assert seen == ["cpu"]
 
 
 @pytest.mark.slow
