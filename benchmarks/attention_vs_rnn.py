@@ -53,7 +53,6 @@ from jaxformer.ops.recurrence import (
     Formulation,
     Recurrent,
 )
-from jaxformer.parallel.temporaries import in_parts, quiet
 
 LAYERS = ("attention", *(cell.name for cell in CELLS))
 LETTERS = {CELL_IN_SCAN: "a", PROJECTED: "b", SUMMED: "c", PROJECTED_SUMMED: "d"}
@@ -115,8 +114,7 @@ DISTINCT = {"training": FORMULATIONS, "forward": (CELL_IN_SCAN, PROJECTED)}
 
 
 def contestant(name: str, mode: str, layer: Callable[[Any, jax.Array], jax.Array], *arguments: Any) -> Contestant:
-    run = jax.jit(MODES[mode](layer), compiler_options=in_parts(jax.default_backend()))
-    return Contestant(name, partial(run, *arguments))
+    return Contestant(name, partial(jax.jit(MODES[mode](layer)), *arguments))
 
 
 @dataclass(frozen=True)
@@ -291,12 +289,11 @@ def main(config: Config) -> dict[str, Any]:
     print(f"attention and jax.nn.dot_product_attention agree within {distance:.1e}", flush=True)
     rows: list[dict[str, Any]] = []
     shapes = [(batch, length) for batch in config.batches for length in config.lengths]
-    with quiet(jax.default_backend()):
-        for done, (batch, length) in enumerate(shapes, start=1):
-            for mode in MODES:
-                rows += compare(mode, batch, length, config)
-            elapsed = time.monotonic() - started
-            print(f"batch {batch}, length {length}: shape {done} of {len(shapes)}, {elapsed:.0f} s", flush=True)
+    for done, (batch, length) in enumerate(shapes, start=1):
+        for mode in MODES:
+            rows += compare(mode, batch, length, config)
+        elapsed = time.monotonic() - started
+        print(f"batch {batch}, length {length}: shape {done} of {len(shapes)}, {elapsed:.0f} s", flush=True)
     document = {
         "benchmark": "attention_vs_rnn",
         "question": (__doc__ or "").splitlines()[0],

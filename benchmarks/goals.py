@@ -20,7 +20,6 @@ from benchmarks import measure
 from benchmarks.comparison import Row, table
 from jaxformer.analysis.timing import Effort
 from jaxformer.config.errors import UserError
-from jaxformer.parallel.temporaries import quiet
 
 TOYS = Path(tempfile.gettempdir()) / "jaxformer-benchmarks"
 """Where figures of toy shapes go, which mean nothing."""
@@ -122,8 +121,7 @@ def conduct(
     if jax.default_backend() != "cpu":
         raise UserError(f"{name} has goals for a CPU, got {jax.default_backend()}; set JAX_PLATFORMS=cpu")
     started, environment = time.monotonic(), measure.environment()
-    with quiet(jax.default_backend()):
-        rows = list(rows)
+    rows = list(rows)
     verdicts = judge(rows)
     document = {
         "benchmark": name,

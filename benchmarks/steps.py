@@ -19,7 +19,6 @@ from jaxformer.models.decoder import Decoder
 from jaxformer.models.encoder import Encoder
 from jaxformer.models.seq2seq import Transformer
 from jaxformer.objectives import Objective, causal, masked, translation
-from jaxformer.parallel.temporaries import in_parts
 from jaxformer.training.optimizers import optimizer
 from jaxformer.training.state import TrainState, new_state
 from jaxformer.training.step import make_step
@@ -54,8 +53,7 @@ class Learner:
     @property
     def step(self) -> Any:
         """(state, batch) → (state, metrics), jitted anew, its state donated."""
-        step, options = make_step(self.objective, self._transformation), in_parts(jax.default_backend())
-        return jax.jit(step, donate_argnums=0, compiler_options=options)
+        return jax.jit(make_step(self.objective, self._transformation), donate_argnums=0)
 
     def loss_and_gradient(self, params: Any) -> tuple[jax.Array, Any]:
         """The mean loss of the batch, and its gradient; to be jitted."""

@@ -1,4 +1,4 @@
-"""What a process keeps, which must be told before jax is imported: freed memory, and compiled programs."""
+"""What a process keeps, which must be told before jax begins: freed memory, and compiled programs."""
 
 import hashlib
 import os
@@ -15,10 +15,6 @@ KEEP_MEMORY = (
 )
 """Large pages; large arrays from a heap, not from a mapping that goes with them; 8 GiB may lie free, and so may a whole
 heap of a thread's own.
-
-Such a heap has 64 MiB, so that a step must ask for its temporaries in parts (`parallel.temporaries`). One heap for all
-threads (glibc.malloc.arena_max=1) would do without, but small steps were seen to take up to two thirds longer with it,
-where the process had compiled them: malloc searches what the compiler has left, under one lock.
 """
 
 
@@ -36,6 +32,20 @@ def keep_memory() -> None:
         return
     os.environ[TUNABLES] = ":".join(filter(None, [given, *missing]))
     os.execv(sys.executable, sys.orig_argv)
+
+
+def compute_here() -> None:
+    """Has programs for a CPU run in the thread that calls them, where jax has not found its devices yet.
+
+    XLA asks for the temporaries of a program in one piece, at every run, and otherwise in a thread of its own. What
+    does not fit the 64 MiB of such a thread's heap is mapped anew whatever glibc is told, and cleared by the kernel;
+    the heap of the main thread has no such limit. One heap for all threads (glibc.malloc.arena_max=1) would do too, but
+    then every thread waits for one lock and searches what the compiler has left: small steps were seen to take up to
+    two thirds longer.
+    """
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
+from jaxformer.cli.keeping import compute_here
 from jaxformer.cli.options import Option, check_names, parse
 from jaxformer.config.causal_lm import CausalLmConfig
 from jaxformer.config.choice import choose, fields, options
@@ -85,6 +86,7 @@ class Training:
         """Trains, and returns the exit code; `again` is the command that goes on where it is interrupted."""
         from jaxformer.training import peers
 
+        compute_here()
         peers.join()
         recipe = import_module(self.recipe)
         from jax.errors import JaxRuntimeError

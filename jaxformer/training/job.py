@@ -14,7 +14,6 @@ from jaxformer.data.buckets import Shape
 from jaxformer.objectives import Objective
 from jaxformer.parallel.gather import gathered
 from jaxformer.parallel.mesh import batch_shardings, make_mesh, place, replicated, state_shardings
-from jaxformer.parallel.temporaries import in_parts, quiet
 from jaxformer.text.tokenizer import Tokenizer
 from jaxformer.training.diagnosis import first_unsound
 from jaxformer.training.given import check_given, over
@@ -113,8 +112,7 @@ class Job(ABC):
         """Compile the step for every shape of batch."""
         batches = [self.abstract_batch(shape) for shape in self.batches.shapes]
         batches = [_laid_out(batch, batch_shardings(batch, self.mesh)) for batch in batches]
-        with quiet(self._platform):
-            self._step = ShapedStep(self.sharded_step(), self.abstract, batches, self.frozen)
+        self._step = ShapedStep(self.sharded_step(), self.abstract, batches, self.frozen)
 
     def sharded_step(self) -> Any:
         """The step over the mesh, jitted, of (state, batch, what is frozen); the state is donated and comes back laid
@@ -126,8 +124,7 @@ class Job(ABC):
             objective = self.objective_with(frozen)
             return make_step(objective, self._optimizer, o.average, o.accumulate, biases, o.spikes)(state, batch)
 
-        shardings, options = (self.shardings, replicated(self.mesh)), in_parts(self._platform)
-        return jax.jit(step, out_shardings=shardings, donate_argnums=0, compiler_options=options)
+        return jax.jit(step, out_shardings=(self.shardings, replicated(self.mesh)), donate_argnums=0)
 
     @property
     def memory(self) -> tuple[int, int]:
@@ -164,10 +161,6 @@ class Job(ABC):
                 write_whole(self._samples / f"{step:07}.txt", text)
             except OSError as error:
                 warn(f"the samples of step {step} could not be written to {self._samples}: {error.strerror}")
-
-    @property
-    def _platform(self) -> str:
-        return self.mesh.devices.flat[0].platform
 
     def _boxed_state(self) -> TrainState:
         init, run = jax.random.split(jax.random.key(self.config.seed))

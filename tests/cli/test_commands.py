@@ -9,10 +9,11 @@ import pytest
 
 from jaxformer import cli
 from jaxformer.cli.keeping import CACHE, CACHE_SIZE, KEEP_MEMORY, TUNABLES, keep_compiled
+from jaxformer.config.errors import FAILED
 from jaxformer.config.presets import PRESETS
 from jaxformer.recipes.reproduce import Interrupted
 from jaxformer.training.run import JOBS
-from tests.cli.toy import ROOT, refusal
+from tests.cli.toy import ROOT, process, refusal
 
 pytestmark = pytest.mark.smoke
 
@@ -154,6 +155,49 @@ def test_a_training_begins_anew_with_memory_that_is_kept_unless_told_otherwise(g
     with pytest.raises(SystemExit):
         cli.main()
     assert begun == ([] if then is None else [((sys.executable, sys.orig_argv), then)])
+
+
+FAULTS = """
+import resource, sys
+import jax, jax.numpy as jnp
+from jaxformer.cli.keeping import compute_here
+
+if sys.argv[1] == "here":
+    compute_here()
+
+@jax.jit
+@jax.grad
+def step(w, x):
+    for _ in range(6):
+        x = jnp.tanh(x @ w)  # 16 MB, which the gradient wants again
+    return x.sum()
+
+w, x, last = jnp.ones((40, 40)) / 40, jnp.ones((100_000, 40)), None
+for _ in range(4):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    jax.block_until_ready(step(w, x))
+    last = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(last)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
+def test_temporaries_of_a_step_are_kept_for_the_next_one_in_the_thread_that_calls_it_and_not_elsewhere():
+    here, elsewhere = (int(process(where, code=FAULTS).stdout) for where in ("here", "elsewhere"))
+    assert elsewhere > 20 and here < elsewhere / 10
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [(cli.training, ["train", "translate", "--data", "nowhere"]), (cli.repository, ["bench", "memory", "--nonsense"])],
+    ids=["train", "bench"],
+)
+def test_trainings_and_benchmarks_compute_in_the_thread_that_calls(module, words, monkeypatch, capsys):
+    def before_all_else():
+        raise ZeroDivisionError("asked for")
+
+    monkeypatch.setattr(module, "compute_here", before_all_else)
+    assert cli.run(words) == FAILED and "asked for" in capsys.readouterr().err
 
 
 def test_compiled_programs_are_kept_in_the_users_cache_unless_told_otherwise(monkeypatch, tmp_path):

@@ -9,7 +9,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from jax.errors import JaxRuntimeError
 
 from jaxformer.cli import run as command
 from jaxformer.cli.training import TRANSLATE
@@ -23,7 +22,7 @@ from jaxformer.config.translate import SearchConfig, TranslateConfig, Translatio
 from jaxformer.data.corpora import load_corpus
 from jaxformer.recipes import translate
 from jaxformer.recipes.translate import completed, load, train
-from jaxformer.training import conduct, job
+from jaxformer.training import conduct
 from jaxformer.training.checkpoint import Checkpoints
 from jaxformer.training.evaluation import perplexity
 from jaxformer.training.given import digest
@@ -195,15 +194,6 @@ def test_what_a_run_cannot_begin_with_is_refused_before_anything_is_written(data
 def test_a_run_that_begins_with_another_is_named_after_it():
     config = TranslateConfig(data="x/shop", target="de", init=Path("runs/first"))
     assert TRANSLATE.default_folder(config) == Path("runs/translate-shop-en-de-first-transformer-mini")
-
-
-def test_a_step_asks_for_its_temporaries_in_parts_and_compiles_in_quiet(data, tmp_path, monkeypatch):
-    seen, quiet = [], job.quiet
-    monkeypatch.setattr(job, "in_parts", lambda platform: {f"no_such_option_on_{platform}": 1})
-    monkeypatch.setattr(job, "quiet", lambda platform: seen.append(platform) or quiet(platform))
-    with pytest.raises(JaxRuntimeError, match="no_such_option_on_cpu"):
-        train(small(data), tmp_path / "run")
-    assert seen == ["cpu"]
 
 
 @pytest.mark.slow
