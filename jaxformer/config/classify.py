@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxformer.config.data import Batching
-from jaxformer.config.model import EncoderConfig
+from jaxformer.config.model import Dtype, EncoderConfig
 from jaxformer.config.ranges import below_one
 from jaxformer.config.text import WordPiece
 from jaxformer.config.text_data import check_context
@@ -55,6 +55,8 @@ class ClassifyConfig(TrainingConfig):
     """What the head sees of a text."""
     dropout: float | None = None
     """Of the encoder and before the head, in place of the model's own."""
+    dtype: Dtype | None = None
+    """Of what is computed, in place of the model's own; parameters and their updates are float32."""
     batches: Batching = Batching(tokens=1024, buckets=4, max_length=128)
     """Examples of similar length share a batch; those longer than max_length tokens are cut and counted."""
     optimization: OptimizationConfig = OptimizationConfig(

@@ -129,7 +129,8 @@ def completed(config: ClassifyConfig, corpus: LabelledCorpus, init: Bundle | Non
     found = {} if init is None else {"vocabulary": init.model.vocabulary, "weights": digest(init.params)}
     check_as_begun(config, init and init.path, found)
     model = config.model or BERT_TINY if init is None else init.config
-    model = model if config.dropout is None else replace(model, dropout=config.dropout)
+    own = {"dropout": config.dropout, "dtype": config.dtype}
+    model = replace(model, **{name: value for name, value in own.items() if value is not None})
     if init is not None and config.model not in (None, model):
         raise UserError(f"the model is that of --init {config.init}, and --model names another; leave one of them out")
     try:
