@@ -177,7 +177,9 @@ def test_a_classifier_begins_with_the_weights_that_it_is_given(pretrained, data,
     asked = toy(data, model=None, dropout=0.3, dtype="bfloat16", init=pretrained, pooling=pooling)
     config = completed(asked, corpus, init)
     assert config.weights == digest(init.params)
-    assert config.model == replace(ENCODER, dropout=0.3, dtype="bfloat16") and config.vocabulary == init.model.vocabulary
+    assert (
+        config.model == replace(ENCODER, dropout=0.3, dtype="bfloat16") and config.vocabulary == init.model.vocabulary
+    )
     state = ClassifyTask(config, corpus, init.reader, init).new_state()
     encoder, given = state.params["params"]["encoder"], init.params["params"]
     assert given.keys() - encoder.keys() == ({"head"} if pooling == First() else {"head", "pooler"})
