@@ -29,19 +29,26 @@ Objective = Callable[[Any, Any, Array | None], Total]
 """(params, batch, dropout key or None) → sums; dropout is on exactly when a key is given."""
 
 
-def translation(model: nn.Module, smoothing: float = 0.0, z_weight: float = 0.0) -> Objective:
+def translation(model: nn.Module, smoothing: float = 0.0, z_weight: float = 0.0, consistency: float = 0.0) -> Objective:
     """Teacher forcing: every target token from the source and the target tokens before it.
 
     A batch has source_BS and target_BT int32, the target with begin and end marks; padding costs nothing. The model has
-    an attribute `pad` and a method `features`. Source: Sutskever et al. 2014, eq. 2; smoothing and z-loss as in
-    `ops.losses`.
+    an attribute `pad` and a method `features`. With `consistency`, and dropout on, every sentence is read twice, and
+    what the two predictions of a token disagree by costs so much (R-Drop). Source: Sutskever et al. 2014, eq. 2;
+    smoothing, z-loss and consistency as in `ops.losses`.
     """
+    shaping = Shaping(smoothing, z_weight, consistency=consistency)
 
     def total(params: Any, batch: Any, key: Array | None) -> Total:
         inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
-        x_BTD, w_VD, bias_V = _applied(model, key, "features", params, batch.source_BS, inputs_BT)
+        twice = consistency > 0 and key is not None
+        # Both readings of a row side by side, so that they lie on one device.
+        read = [jnp.repeat(each, 2, axis=0) if twice else each for each in (batch.source_BS, inputs_BT)]
+        x_BTD, w_VD, bias_V = _applied(model, key, "features", params, *read)
+        if twice:
+            x_BTD = jnp.moveaxis(x_BTD.reshape(-1, 2, *x_BTD.shape[1:]), 1, 2)  # [B, T, 2, D]
         counted_BT = labels_BT != model.pad  # pyright: ignore[reportAttributeAccessIssue]
-        costs = _token_costs(x_BTD, w_VD, labels_BT, counted_BT, Shaping(smoothing, z_weight), bias_V)
+        costs = _token_costs(x_BTD, w_VD, labels_BT, counted_BT, shaping, bias_V)
         return Total(costs, _count(counted_BT))
 
     return total
@@ -152,7 +159,7 @@ def _token_costs(
     x_BTD: Array, w_VD: Array, labels_BT: Array, counted_BT: Array, shaping: Shaping, bias_V: Array | None = None
 ) -> TokenLoss:
     """The costs of predicting all labels that count, summed."""
-    x_ND, labels_N, counted_N = x_BTD.reshape(-1, x_BTD.shape[-1]), labels_BT.reshape(-1), counted_BT.reshape(-1)
+    x_ND, labels_N, counted_N = x_BTD.reshape(-1, *x_BTD.shape[2:]), labels_BT.reshape(-1), counted_BT.reshape(-1)
     costs: Any = linear_cross_entropy(x_ND, w_VD, labels_N, counted_N, shaping, bias_V=bias_V)
     return costs
 

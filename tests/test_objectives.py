@@ -150,3 +150,27 @@ def test_classes_cost_what_the_logits_say_and_rows_that_fill_up_nothing(pooling)
     (_, same), filled = gradient(weights, labelled(filler=7))
     assert_close((same, filled), (total, plain), 1e-6)
     assert np.any(plain["params"]["encoder"]["segments"][1])
+
+
+def test_predictions_of_two_readings_cost_their_mean_and_what_they_disagree_by():
+    key = jax.random.key(3)
+    twice = Pairs(*(np.repeat(each, 2, axis=0) for each in batch()))
+    x_RTD = np.asarray(
+        Bag().apply(PARAMS, twice.source_BS, twice.target_BT[:, :-1], method="features", rngs={"dropout": key})[0]
+    )
+    logits_B2TV = (x_RTD.astype(float) @ PARAMS["params"]["table"].astype(float).T).reshape(B, 2, T, V)
+    log_p_B2TV = logits_B2TV - np.log(np.exp(logits_B2TV).sum(-1, keepdims=True))
+    p_BTV, q_BTV = np.exp(log_p_B2TV).swapaxes(0, 1)
+    divergence_BT = 0.5 * ((p_BTV * np.log(p_BTV / q_BTV)).sum(-1) + (q_BTV * np.log(q_BTV / p_BTV)).sum(-1))
+    counted_BT = batch().target_BT[:, 1:] != PAD
+    plain = jax.jit(translation(Bag(), SMOOTHING, Z_WEIGHT))(PARAMS, twice, key)
+    total = jax.jit(translation(Bag(), SMOOTHING, Z_WEIGHT, consistency=3.0))(PARAMS, batch(), key)
+    assert divergence_BT[counted_BT].min() > 0.01
+    assert_close(total.costs.loss, plain.costs.loss / 2 + 1.5 * divergence_BT[counted_BT].sum(), 1e-5)
+    assert_close((total.costs.nll, total.costs.correct), (plain.costs.nll / 2, plain.costs.correct / 2), 1e-5)
+    assert total.tokens == counted_BT.sum()
+
+
+def test_without_dropout_there_is_nothing_to_disagree_about():
+    one, two = (jax.jit(translation(Bag(), SMOOTHING, consistency=c))(PARAMS, batch(), None) for c in (0.0, 3.0))
+    jax.tree.map(np.testing.assert_array_equal, one, two)

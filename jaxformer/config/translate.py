@@ -63,6 +63,10 @@ class TranslateConfig(TrainingConfig):
     """Label smoothing."""
     z_loss: float = 0.0
     """Weight of log²Σexp(logits) in the loss."""
+    consistency: float = 0.0
+    """R-Drop's α (Liang et al. 2021, who take 5): above 0 every sentence is read twice with different dropout, and the
+    two predictions are to agree.
+    """
     steps: int = 1650
     search: SearchConfig = SearchConfig()
     watch: TranslationWatch = TranslationWatch()
@@ -71,5 +75,5 @@ class TranslateConfig(TrainingConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, 0, "z_loss")
+        at_least(self, 0, "z_loss", "consistency")
         below_one(self, "smoothing")

@@ -42,6 +42,16 @@ def cross_entropy(logits_V: Array, label: Array, smoothing: float = 0.0, z_weigh
     return TokenLoss(loss, log_total - target, (target >= jnp.max(logits_V, axis=-1)).astype(jnp.float32))
 
 
+def disagreement(logits_2V: Array) -> Array:
+    """How far two predictions of one token are from each other: the mean of KL(p‖q) and KL(q‖p), in nats, float32.
+
+    Over the last two axes, leading ones are kept. Source: Liang et al. 2021, R-Drop, eq. 2.
+    """
+    log_p_2V = jax.nn.log_softmax(logits_2V.astype(jnp.float32), axis=-1)
+    p_2V = jnp.exp(log_p_2V)
+    return 0.5 * jnp.sum((p_2V[..., 0, :] - p_2V[..., 1, :]) * (log_p_2V[..., 0, :] - log_p_2V[..., 1, :]), axis=-1)
+
+
 class Shaping(NamedTuple):
     """What is done to the cost of a token beside its cross-entropy; plain numbers."""
 
@@ -51,6 +61,10 @@ class Shaping(NamedTuple):
     """Weight of the z-loss."""
     softcap: float | None = None
     """Logits l become cap · tanh(l / cap) first (Gemma Team 2024)."""
+    consistency: float = 0.0
+    """Half of it weighs the `disagreement`, where every token is predicted twice: R-Drop's α, whose costs are sums over
+    both predictions and not their means.
+    """
 
 
 PLAIN = Shaping()
@@ -61,7 +75,13 @@ def _summed(
 ) -> TokenLoss:
     """The definition of `linear_cross_entropy`, all tokens at once."""
     logits_TV = logits(x_TD, w_VD) if bias_V is None else logits(x_TD, w_VD) + bias_V
-    costs = cross_entropy(capped(logits_TV, shaping.softcap), labels_T, shaping.smoothing, shaping.z_weight)
+    logits_TV = capped(logits_TV, shaping.softcap)
+    if x_TD.ndim == 2:
+        costs = cross_entropy(logits_TV, labels_T, shaping.smoothing, shaping.z_weight)
+    else:
+        both = cross_entropy(logits_TV, labels_T[:, None], shaping.smoothing, shaping.z_weight)
+        costs = jax.tree.map(lambda cost_T2: jnp.mean(cost_T2, axis=-1), both)
+        costs = costs._replace(loss=costs.loss + 0.5 * shaping.consistency * disagreement(logits_TV))
     return jax.tree.map(lambda cost_T: jnp.sum(jnp.where(counted_T, cost_T, 0.0)), costs)
 
 
@@ -78,7 +98,8 @@ def linear_cross_entropy(
     """Sums over tokens of `cross_entropy` of the logits x wᵀ + b, which never exist for more than `chunk` tokens.
 
     x_TD [T, D] of any floating type, w_VD [V, D] and bias_V [V] float32, labels_T int32, counted_T bool: a token that
-    does not count adds nothing. Only `loss` has a gradient. It is computed together with the value, chunk by chunk,
+    does not count adds nothing. Of x [T, 2, D], two predictions of each token, costs are the mean, and the loss has
+    what `shaping.consistency` adds. Only `loss` has a gradient. It is computed together with the value, chunk by chunk,
     while the logits are at hand: the loss is the last thing computed, so its gradient is known up to a factor before
     the backward pass begins.
     """

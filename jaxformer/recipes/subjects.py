@@ -60,7 +60,9 @@ def subject(config: Any, vocabulary: int) -> Subject:
 @subject.register
 def _(config: TranslateConfig, vocabulary: int) -> Subject:
     model = build(config.model, vocabulary)
-    return Subject(config, model, translation(model, config.smoothing, config.z_loss), abstract_pairs)
+    return Subject(
+        config, model, translation(model, config.smoothing, config.z_loss, config.consistency), abstract_pairs
+    )
 
 
 @subject.register

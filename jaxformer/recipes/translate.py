@@ -52,7 +52,7 @@ class TranslationTask(Job):
         model = build(config.model, tokenizer.size, tokenizer.pad)
         marks = {"pad": tokenizer.pad, "bos": tokenizer.bos, "eos": tokenizer.eos, "vocabulary": tokenizer.size}
         batches = TranslationBatches(_encode(corpus.train, tokenizer), config.batches, config.seed, **marks)
-        learned = translation(model, config.smoothing, config.z_loss)
+        learned = translation(model, config.smoothing, config.z_loss, config.consistency)
         super().__init__(config, model, tokenizer, batches, learned, weights)
         self._loss = jax.jit(translation(model))
         self._valid = pair_batches(_encode(corpus.valid, tokenizer), batches.bounds, config.batches.tokens, **marks)
@@ -88,7 +88,8 @@ class TranslationTask(Job):
     def flops_per_token(self) -> float:
         """Operations of training per target token, for sentences of the corpus' mean length."""
         source, target = self.batches.mean_lengths
-        return training_flops_per_target_token(self.config.model, self.tokenizer.size, source, target)
+        once = training_flops_per_target_token(self.config.model, self.tokenizer.size, source, target)
+        return 2 * once if self.config.consistency else once
 
     def about(self) -> dict[str, str]:
         """The corpus and the totals of an epoch, in which every pair is shown once."""

@@ -95,6 +95,29 @@ def test_chunked_is_plain_in_values_and_gradients(chunk):
     )
 
 
+@pytest.mark.parametrize("chunk", [8, 64])
+def test_two_predictions_of_a_token_are_pulled_together_as_torch_has_it(torch, chunk):
+    x_T2D, w_VD, counted_T, alpha = normal(0, T, 2, D), normal(1, V, D), np.arange(T) % 3 > 0, 3.0
+
+    def loss(x_T2D, w_VD):
+        return linear_cross_entropy(x_T2D, w_VD, labels(), counted_T, Shaping(SMOOTHING, consistency=alpha), chunk).loss
+
+    value, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(x_T2D, w_VD)
+    x, w = (torch.tensor(each, dtype=torch.float64, requires_grad=True) for each in (x_T2D, w_VD))
+    targets, counted = torch.tensor(labels()).long(), torch.tensor(counted_T)
+    p, q = ((x[counted, i] @ w.T) for i in range(2))
+    log_p, log_q = p.log_softmax(-1), q.log_softmax(-1)
+    costs = torch.nn.functional.cross_entropy
+    both = sum(costs(each, targets[counted], label_smoothing=SMOOTHING, reduction="sum") for each in (p, q))
+    apart = sum(
+        torch.nn.functional.kl_div(a, b, log_target=True, reduction="sum") for a, b in ((log_p, log_q), (log_q, log_p))
+    )
+    # Liang et al. 2021, eq. 4, halved.
+    expected = (both + alpha * apart / 2) / 2
+    expected.backward()
+    assert_all_close((value, *gradients), (expected.detach(), x.grad, w.grad), 1e-5)
+
+
 def test_a_bias_is_one_more_column_of_the_weights():
     x_TD, w_VD, bias_V, counted_T = normal(3, T, D), normal(4, V, D), normal(5, V), np.arange(T) % 3 != 0
     shaping = Shaping(SMOOTHING, Z_WEIGHT)
