@@ -52,6 +52,7 @@ from benchmarks.steps import (
 )
 from jaxformer.analysis.flops import training_flops
 from jaxformer.analysis.timing import Contestant
+from jaxformer.cli.keeping import compute_here
 from jaxformer.config.model import DecoderConfig
 from jaxformer.config.training import AdamW
 from jaxformer.data.packing import TextBatch
@@ -252,6 +253,7 @@ def judge(rows: list[Row]) -> list[Verdict]:
 
 def main(config: Config) -> dict[str, Any]:
     """Measures, judges, prints the tables and writes JSON; returns what the JSON holds."""
+    compute_here()  # As `jaxformer train` does.
     config = quickened(config) if config.quick else config
     measure.rival("torch")
     return conduct("train_step", __doc__, config, measured(config), judge)

@@ -41,7 +41,8 @@ def compute_here() -> None:
     does not fit the 64 MiB of such a thread's heap is mapped anew whatever glibc is told, and cleared by the kernel;
     the heap of the main thread has no such limit. One heap for all threads (glibc.malloc.arena_max=1) would do too, but
     then every thread waits for one lock and searches what the compiler has left: small steps were seen to take up to
-    two thirds longer.
+    two thirds longer. It suits steps of a training: programs of less than 5 ms take up to a quarter longer on two
+    cores.
     """
     import jax
 

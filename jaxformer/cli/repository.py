@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxformer.cli.keeping import compute_here
 from jaxformer.cli.options import Positional, parse
 from jaxformer.config.errors import FAILED, INTERRUPTED, UserError
 
@@ -38,7 +37,6 @@ def bench(arguments: Sequence[str]) -> int:
         raise UserError(f"bench needs the name of a benchmark, got nothing; there are {', '.join(known)}")
     name = arguments[0]
     file = named(name, known, "benchmark")
-    compute_here()
     sys.path.insert(0, str(ROOT))
     sys.argv = [f"jaxformer bench {name}", *arguments[1:]]
     runpy.run_module(f"benchmarks.{file.stem}", run_name="__main__")
