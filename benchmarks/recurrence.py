@@ -22,6 +22,7 @@ from benchmarks.comparison import Row, alike, cases, compare, times
 from benchmarks.goals import TOYS, Asked, Goal, Verdict, command, conduct
 from jaxformer.analysis.layers import random_weights
 from jaxformer.analysis.timing import Contestant
+from jaxformer.cli.keeping import compute_here
 from jaxformer.ops.recurrence import GRU, LSTM, TANH_RNN, Cell, Recurrent
 
 OURS, THEIRS = "jaxformer", "torch"
@@ -113,6 +114,7 @@ def judge(rows: list[Row]) -> list[Verdict]:
 
 def main(config: Config) -> dict[str, Any]:
     """Measures, judges, prints the tables and writes JSON; returns what the JSON holds."""
+    compute_here()  # As `jaxformer train` does, whose steps these are parts of.
     config = quickened(config) if config.quick else config
     measure.rival("torch")
     return conduct("recurrence", __doc__, config, measured(config), judge)

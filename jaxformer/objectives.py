@@ -33,9 +33,9 @@ def translation(model: nn.Module, smoothing: float = 0.0, z_weight: float = 0.0,
     """Teacher forcing: every target token from the source and the target tokens before it.
 
     A batch has source_BS and target_BT int32, the target with begin and end marks; padding costs nothing. The model has
-    an attribute `pad` and a method `features`. With `consistency`, and dropout on, every sentence is read twice, and
-    what the two predictions of a token disagree by costs so much (R-Drop). Source: Sutskever et al. 2014, eq. 2;
-    smoothing, z-loss and consistency as in `ops.losses`.
+    an attribute `pad` and a method `features`. With `consistency`, and a key, every sentence is read twice, and what
+    the two predictions of a token disagree by costs so much (R-Drop). Source: Sutskever et al. 2014, eq. 2; smoothing,
+    z-loss and consistency as in `ops.losses`.
     """
     shaping = Shaping(smoothing, z_weight, consistency=consistency)
 

@@ -171,6 +171,23 @@ def test_predictions_of_two_readings_cost_their_mean_and_what_they_disagree_by()
     assert total.tokens == counted_BT.sum()
 
 
-def test_without_dropout_there_is_nothing_to_disagree_about():
-    one, two = (jax.jit(translation(Bag(), SMOOTHING, consistency=c))(PARAMS, batch(), None) for c in (0.0, 3.0))
+class Witness:
+    """A model that tells how many rows it reads."""
+
+    pad = PAD
+
+    def __init__(self):
+        self.rows = []
+
+    def apply(self, params, source_BS, target_BT, **how):
+        self.rows.append(source_BS.shape[0])
+        return Bag().apply(params, source_BS, target_BT, **how)
+
+
+def test_rows_are_read_twice_only_where_dropout_makes_a_difference():
+    model = Witness()
+    one, two = (translation(model, SMOOTHING, consistency=c)(PARAMS, batch(), None) for c in (0.0, 3.0))
     jax.tree.map(np.testing.assert_array_equal, one, two)
+    for c in (0.0, 3.0):
+        translation(model, SMOOTHING, consistency=c)(PARAMS, batch(), jax.random.key(0))
+    assert model.rows == [B, B, B, 2 * B]

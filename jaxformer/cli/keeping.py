@@ -35,14 +35,14 @@ def keep_memory() -> None:
 
 
 def compute_here() -> None:
-    """Has programs for a CPU run in the thread that calls them, where jax has not found its devices yet.
+    """Has programs for one CPU device run in the thread that calls them, where jax has not found its devices yet.
 
     XLA asks for the temporaries of a program in one piece, at every run, and otherwise in a thread of its own. What
     does not fit the 64 MiB of such a thread's heap is mapped anew whatever glibc is told, and cleared by the kernel;
     the heap of the main thread has no such limit. One heap for all threads (glibc.malloc.arena_max=1) would do too, but
     then every thread waits for one lock and searches what the compiler has left: small steps were seen to take up to
-    two thirds longer. It suits steps of a training: programs of less than 5 ms take up to a quarter longer on two
-    cores.
+    two thirds longer. The thread that calls suits the steps of a training: programs of less than 5 ms take up to
+    a quarter longer in it on two cores.
     """
     import jax
 

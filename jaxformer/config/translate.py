@@ -77,3 +77,13 @@ class TranslateConfig(TrainingConfig):
         super().__post_init__()
         at_least(self, 0, "z_loss", "consistency")
         below_one(self, "smoothing")
+        if self.consistency and not self.model.dropout:
+            raise ValueError(
+                f"consistency must be 0 without dropout, for both readings are then the same, got "
+                f"consistency={self.consistency}; give --model.dropout 0.1, or leave --consistency out"
+            )
+
+    @property
+    def readings(self) -> int:
+        """How often a step reads every sentence."""
+        return 2 if self.consistency else 1

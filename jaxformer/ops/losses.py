@@ -1,5 +1,6 @@
 """What a prediction costs."""
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -81,7 +82,8 @@ def _summed(
     else:
         both = cross_entropy(logits_TV, labels_T[:, None], shaping.smoothing, shaping.z_weight)
         costs = jax.tree.map(lambda cost_T2: jnp.mean(cost_T2, axis=-1), both)
-        costs = costs._replace(loss=costs.loss + 0.5 * shaping.consistency * disagreement(logits_TV))
+        if shaping.consistency:
+            costs = costs._replace(loss=costs.loss + 0.5 * shaping.consistency * disagreement(logits_TV))
     return jax.tree.map(lambda cost_T: jnp.sum(jnp.where(counted_T, cost_T, 0.0)), costs)
 
 
@@ -156,20 +158,21 @@ def log_probabilities(
     return _unchunked(jax.lax.map(of_chunk, _chunks(chunk, x_TD, labels_T)), x_TD.shape[0])
 
 
-def _chunks(chunk: int, *rows_T: Array) -> tuple[Array, ...]:
-    """Each array as [chunks, tokens, ...]; what is added to fill the last chunk is zero, so it does not count.
+def _chunks(chunk: int, x_TD: Array, *rows_T: Array) -> tuple[Array, ...]:
+    """Each array as [chunks, tokens, ...]; what is added to fill the last chunk is zero, so it does not count. The
+    logits of a chunk have `chunk` rows, so that of x [T, 2, D] it holds half as many tokens.
 
     Neighbouring tokens go to different chunks, which leaves each device its own tokens when they are sharded.
     """
-    length = rows_T[0].shape[0]
-    count = max(1, -(-length // chunk))
+    length, predictions = x_TD.shape[0], math.prod(x_TD.shape[1:-1])
+    count = max(1, -(-length * predictions // chunk))
     width = -(-length // count)
 
     def split(rows: Array) -> Array:
         rows = jnp.pad(rows, [(0, width * count - length)] + [(0, 0)] * (rows.ndim - 1))
         return jnp.swapaxes(rows.reshape(width, count, *rows.shape[1:]), 0, 1)
 
-    return tuple(split(rows) for rows in rows_T)
+    return tuple(split(rows) for rows in (x_TD, *rows_T))
 
 
 def _unchunked(rows_CT: Array, length: int) -> Array:

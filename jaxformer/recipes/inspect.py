@@ -81,7 +81,7 @@ def _work(looked_at: Subject, vocabulary: int, length: int) -> Titled:
     model, predicted = looked_at.config.model, looked_at.predicted(length)
     parts = forward_flops(model, vocabulary, length, predicted)
     rows = [(part, f"{count / predicted / 1e6:.3f}") for part, count in parts.items()]
-    training = training_flops_per_target_token(model, vocabulary, length, predicted)
+    training = looked_at.readings * training_flops_per_target_token(model, vocabulary, length, predicted)
     rows.append(("forward pass", f"{sum(parts.values()) / predicted / 1e6:.3f}"))
     rows.append(("training", f"{training / 1e6:.3f}"))
     return Titled(f"MFLOP per predicted {looked_at.unit}, rows of {length} tokens", _table(("part", "MFLOP"), rows))

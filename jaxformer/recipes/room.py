@@ -32,7 +32,7 @@ def step_memory(looked_at: Subject, rows: int, length: int) -> Bytes:
     update = optimizer(config.optimization, config.steps, config.model.width)
     parts = config.optimization.accumulate
     params = nn.unbox(abstract_parameters(looked_at.model))
-    batch = looked_at.batch(max(1, rows // parts), length)
+    batch = looked_at.batch(looked_at.readings * max(1, rows // parts), length)
 
     def loss(params: Any, batch: Any) -> jax.Array:
         return objective(params, batch, None).costs.loss
@@ -83,7 +83,9 @@ def _smaller(config: Any) -> Iterator[tuple[str, Any]]:
         remat = replace(model, layers=replace(model.layers, remat=True))
         yield "--model.layers.remat True", replace(config, model=remat)
     if model.dtype != "bfloat16":
-        yield "--model.dtype bfloat16", replace(config, model=replace(model, dtype="bfloat16"))
+        # What begins with given weights has no model to change.
+        option = "--dtype bfloat16" if hasattr(config, "dtype") else "--model.dtype bfloat16"
+        yield option, replace(config, model=replace(model, dtype="bfloat16"))
     for option, batches in _half(config.batches):
         yield option, replace(config, batches=batches)
 

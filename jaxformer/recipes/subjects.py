@@ -49,6 +49,8 @@ class Subject(NamedTuple):
     """What is predicted."""
     updates: Updates | None = None
     """What is trained instead of the weights."""
+    readings: int = 1
+    """How often a step reads every row of its batch."""
 
 
 @singledispatch
@@ -60,9 +62,8 @@ def subject(config: Any, vocabulary: int) -> Subject:
 @subject.register
 def _(config: TranslateConfig, vocabulary: int) -> Subject:
     model = build(config.model, vocabulary)
-    return Subject(
-        config, model, translation(model, config.smoothing, config.z_loss, config.consistency), abstract_pairs
-    )
+    learned = translation(model, config.smoothing, config.z_loss)
+    return Subject(config, model, learned, abstract_pairs, readings=config.readings)
 
 
 @subject.register

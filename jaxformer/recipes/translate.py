@@ -89,7 +89,7 @@ class TranslationTask(Job):
         """Operations of training per target token, for sentences of the corpus' mean length."""
         source, target = self.batches.mean_lengths
         once = training_flops_per_target_token(self.config.model, self.tokenizer.size, source, target)
-        return 2 * once if self.config.consistency else once
+        return self.config.readings * once
 
     def about(self) -> dict[str, str]:
         """The corpus and the totals of an epoch, in which every pair is shown once."""

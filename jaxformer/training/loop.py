@@ -89,7 +89,7 @@ class _Audience:
 
 
 class _Records:
-    """The record of each step, read from the device one step late, so that it always has the next one to work on.
+    """The record of each step, read one step late, so that a device with a queue always has the next one to work on.
 
     Used in a `with`, it misses no step that was taken, however that ends.
     """

@@ -54,6 +54,20 @@ def test_an_option_that_is_taken_already_is_not_told():
     assert all("remat" not in saving.option for saving in savings(config, VOCABULARY))
 
 
+def test_two_readings_of_a_sentence_keep_twice_as_much_for_the_backward_pass():
+    once, twice = (step_memory(subject(TranslateConfig(consistency=c), VOCABULARY), 64, 16) for c in (0.0, 5.0))
+    assert twice["activations"] == pytest.approx(2 * once["activations"], rel=0.02)
+    assert twice["gradients"] == once["gradients"]
+
+
+def test_what_begins_with_given_weights_is_told_of_an_option_that_it_has():
+    labels = Labels(("cold", "warm"))
+    model = bert(24, 2, 2, context=128)
+    config = ClassifyConfig(model=replace(model, layers=replace(model.layers, remat=True)), labels=labels)
+    options = [saving.option for saving in savings(config, VOCABULARY)]
+    assert "--dtype bfloat16" in options and "--model.dtype bfloat16" not in options
+
+
 def test_a_translation_is_told_of_its_batches_as_they_are_asked_for():
     options = [saving.option for saving in savings(TranslateConfig(), VOCABULARY)]
     assert f"--batches.tokens {TranslateConfig().batches.tokens // 2}" in options

@@ -196,6 +196,22 @@ def test_a_run_that_begins_with_another_is_named_after_it():
     assert TRANSLATE.default_folder(config) == Path("runs/translate-shop-en-de-first-transformer-mini")
 
 
+def test_a_consistent_run_reads_every_sentence_twice_and_needs_dropout(data, tmp_path, capsys):
+    losses, work = [], []
+    for each in (0.0, 3.0):
+        config = replace(small(data), consistency=each, steps=1)
+        config = replace(config, model=replace(config.model, dropout=0.5))
+        train(config, tmp_path / f"{each}")
+        losses.append(read_metrics(tmp_path / f"{each}" / "metrics.jsonl")[0]["loss"])
+        out = capsys.readouterr().out
+        work.append(float(re.search(r"^work +([\d.]+) [KMG]FLOP", out, re.MULTILINE)[1]))
+    assert losses[0] != losses[1] and work[1] == pytest.approx(2 * work[0], rel=0.01)
+    with pytest.raises(ValueError, match=r"got consistency=3\.0; give --model\.dropout 0\.1"):
+        replace(config, model=replace(config.model, dropout=0.0))
+    with pytest.raises(ValueError, match="consistency"):
+        replace(config, consistency=-1.0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "model", [t5(12, 1, 2, 6, FeedForward(16, "relu", bias=False)), marian(12, 1, 2, 16)], ids=["t5", "marian"]
