@@ -136,4 +136,4 @@ def test_steps_are_measured_in_the_thread_that_calls_as_a_training_takes_them(mo
 
     monkeypatch.setattr(benchmark, "compute_here", before_all_else)
     with pytest.raises(ZeroDivisionError, match="asked for"):
-        benchmark.main(Config())
+        benchmark.main(Config(quick=True))

@@ -118,6 +118,16 @@ def test_two_predictions_of_a_token_are_pulled_together_as_torch_has_it(torch, c
     assert_all_close((value, *gradients), (expected.detach(), x.grad, w.grad), 1e-5)
 
 
+def test_logits_of_two_predictions_take_no_more_room_at_a_time_than_as_many_single_ones():
+    def room(x, labels_T):
+        arguments = x, normal(1, 1024, D), labels_T, np.ones(len(labels_T), bool)
+        gradient = jax.jit(jax.grad(lambda *a: linear_cross_entropy(*a).loss, argnums=(0, 1)))
+        return gradient.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+
+    labels_T = np.zeros(1024, np.int32)
+    assert room(normal(0, 512, 2, D), labels_T[:512]) < 1.2 * room(normal(0, 1024, D), labels_T)
+
+
 def test_a_bias_is_one_more_column_of_the_weights():
     x_TD, w_VD, bias_V, counted_T = normal(3, T, D), normal(4, V, D), normal(5, V), np.arange(T) % 3 != 0
     shaping = Shaping(SMOOTHING, Z_WEIGHT)

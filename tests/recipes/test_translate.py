@@ -21,7 +21,7 @@ from jaxformer.config.training import Adam, AdamW, Cosine, Noam, OptimizationCon
 from jaxformer.config.translate import SearchConfig, TranslateConfig, TranslationWatch
 from jaxformer.data.corpora import load_corpus
 from jaxformer.recipes import translate
-from jaxformer.recipes.translate import completed, load, train
+from jaxformer.recipes.translate import TranslationTask, completed, load, train
 from jaxformer.training import conduct
 from jaxformer.training.checkpoint import Checkpoints
 from jaxformer.training.evaluation import perplexity
@@ -197,15 +197,18 @@ def test_a_run_that_begins_with_another_is_named_after_it():
 
 
 def test_a_consistent_run_reads_every_sentence_twice_and_needs_dropout(data, tmp_path, capsys):
-    losses, work = [], []
+    losses, work, told, corpus = [], [], [], load_corpus(str(data), "en", "de")
     for each in (0.0, 3.0):
-        config = replace(small(data), consistency=each, steps=1)
+        config, out = replace(small(data), consistency=each, steps=1), tmp_path / f"{each}"
         config = replace(config, model=replace(config.model, dropout=0.5))
-        train(config, tmp_path / f"{each}")
-        losses.append(read_metrics(tmp_path / f"{each}" / "metrics.jsonl")[0]["loss"])
-        out = capsys.readouterr().out
-        work.append(float(re.search(r"^work +([\d.]+) [KMG]FLOP", out, re.MULTILINE)[1]))
-    assert losses[0] != losses[1] and work[1] == pytest.approx(2 * work[0], rel=0.01)
+        train(config, out)
+        losses.append(read_metrics(out / "metrics.jsonl")[0]["loss"])
+        work.append(TranslationTask(config, corpus, load(out).tokenizer).flops_per_token())
+        capsys.readouterr()
+        assert command(["inspect", str(out), "--length", "8"]) == 0
+        told.append(float(re.search(r"^training +([\d.]+)", capsys.readouterr().out, re.MULTILINE)[1]))
+    assert losses[0] != losses[1] and work[1] == 2 * work[0]
+    assert told[0] > 0.01 and told[1] == pytest.approx(2 * told[0], abs=0.002)
     with pytest.raises(ValueError, match=r"got consistency=3\.0; give --model\.dropout 0\.1"):
         replace(config, model=replace(config.model, dropout=0.0))
     with pytest.raises(ValueError, match="consistency"):
