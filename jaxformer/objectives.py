@@ -4,14 +4,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from jaxformer.models.classifier import Classifier
 from jaxformer.models.decoder import Decoder
 from jaxformer.models.encoder import Encoder
-from jaxformer.ops.losses import Shaping, TokenLoss, cross_entropy, linear_cross_entropy, log_probabilities
+from jaxformer.ops.losses import (
+    Shaping,
+    TokenLoss,
+    linear_cross_entropy,
+    log_probabilities,
+    shaped_cross_entropy,
+    summed,
+)
 from jaxformer.ops.preference import margin, preference_loss
 
 
@@ -42,8 +48,7 @@ def translation(model: nn.Module, smoothing: float = 0.0, z_weight: float = 0.0,
     def total(params: Any, batch: Any, key: Array | None) -> Total:
         inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
         twice = consistency > 0 and key is not None
-        # Both readings of a row side by side, so that they lie on one device.
-        read = [jnp.repeat(each, 2, axis=0) if twice else each for each in (batch.source_BS, inputs_BT)]
+        read = _read(twice, batch.source_BS, inputs_BT)
         x_BTD, w_VD, bias_V = _applied(model, key, "features", params, *read)
         if twice:
             x_BTD = jnp.moveaxis(x_BTD.reshape(-1, 2, *x_BTD.shape[1:]), 1, 2)  # [B, T, 2, D]
@@ -97,18 +102,19 @@ def masked(model: Encoder, z_weight: float = 0.0) -> Objective:
     return total
 
 
-def classification(model: Classifier) -> Objective:
+def classification(model: Classifier, consistency: float = 0.0) -> Objective:
     """The class of each text.
 
     A batch has tokens_BT and types_BT int32 [B, T], and labels_B int32, -1 for a row that costs nothing; what counts as
-    a token of the total is a text. Source: Devlin et al. 2019, §4.1.
+    a token of the total is a text. Source: Devlin et al. 2019, §4.1; consistency as in `translation`.
     """
+    shaping = Shaping(consistency=consistency)
 
     def total(params: Any, batch: Any, key: Array | None) -> Total:
-        logits_BC = _applied(model, key, "__call__", params, batch.tokens_BT, batch.types_BT)
+        read = _read(consistency > 0 and key is not None, batch.tokens_BT, batch.types_BT)
+        logits_RC = _applied(model, key, "__call__", params, *read)
         counted_B = batch.labels_B >= 0
-        costs = cross_entropy(logits_BC, batch.labels_B)
-        return Total(jax.tree.map(lambda cost_B: jnp.sum(jnp.where(counted_B, cost_B, 0.0)), costs), _count(counted_B))
+        return Total(summed(shaped_cross_entropy(logits_RC, batch.labels_B, shaping), counted_B), _count(counted_B))
 
     return total
 
@@ -145,7 +151,7 @@ def preference(model: Decoder, beta: float, smoothing: float = 0.0, imitation: f
         nll_B = -log_p_B2[:, 0] / jnp.maximum(count_B2[:, 0], 1)
         loss_B = preference_loss(margin_B, beta, smoothing) + imitation * nll_B
         costs = TokenLoss(loss_B, nll_B, (margin_B > 0).astype(jnp.float32))
-        return Total(jax.tree.map(lambda cost_B: jnp.sum(jnp.where(real_B, cost_B, 0.0)), costs), _count(real_B))
+        return Total(summed(costs, real_B), _count(real_B))
 
     return total
 
@@ -153,6 +159,11 @@ def preference(model: Decoder, beta: float, smoothing: float = 0.0, imitation: f
 def _applied(model: nn.Module, key: Array | None, method: str, *arguments: Any) -> Any:
     """What a method of the model gives, with dropout exactly when a key is given."""
     return model.apply(*arguments, method=method, rngs=None if key is None else {"dropout": key})
+
+
+def _read(twice: bool, *rows: Array) -> list[Array]:
+    """What a model reads of a batch: every row, or every row twice, side by side, so that both lie on one device."""
+    return [jnp.repeat(each_B, 2, axis=0) if twice else each_B for each_B in rows]
 
 
 def _token_costs(

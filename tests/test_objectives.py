@@ -1,5 +1,6 @@
 """Objectives against their definitions, token by token."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import flax.linen as nn
@@ -152,6 +153,28 @@ def test_classes_cost_what_the_logits_say_and_rows_that_fill_up_nothing(pooling)
     assert np.any(plain["params"]["encoder"]["segments"][1])
 
 
+def divergence(*logits):
+    """The mean of both Kullback-Leibler divergences, over the last axis."""
+    p, q = (np.exp(each) / np.exp(each).sum(-1, keepdims=True) for each in logits)
+    return 0.5 * ((p * np.log(p / q)).sum(-1) + (q * np.log(q / p)).sum(-1))
+
+
+def test_classes_of_two_readings_cost_their_mean_and_what_they_disagree_by():
+    model, key = Classifier(replace(bert(8, 1, 2, context=T), dropout=0.5), V, 3, pad=PAD), jax.random.key(3)
+    weights, batch = weights_of(model), labelled()
+    twice = LabelledBatch(*(np.repeat(each, 2, axis=0) for each in batch))
+    logits_R3 = jax.jit(model.apply)(weights, twice.tokens_BT, twice.types_BT, rngs={"dropout": key})
+    divergence_B = divergence(*np.asarray(logits_R3, float).reshape(-1, 2, 3).swapaxes(0, 1))[:3]
+    plain = jax.jit(classification(model))(weights, twice, key)
+    total = jax.jit(classification(model, consistency=3.0))(weights, batch, key)
+    assert divergence_B.min() > 0.001
+    assert_close(total.costs.loss, plain.costs.loss / 2 + 1.5 * divergence_B.sum(), 1e-5)
+    assert_close((total.costs.nll, total.costs.correct), (plain.costs.nll / 2, plain.costs.correct / 2), 1e-5)
+    assert total.tokens == 3
+    unread, alone = (classification(model, consistency=c)(weights, batch, None) for c in (3.0, 0.0))
+    jax.tree.map(np.testing.assert_array_equal, unread, alone)
+
+
 def test_predictions_of_two_readings_cost_their_mean_and_what_they_disagree_by():
     key = jax.random.key(3)
     twice = Pairs(*(np.repeat(each, 2, axis=0) for each in batch()))
@@ -159,9 +182,7 @@ def test_predictions_of_two_readings_cost_their_mean_and_what_they_disagree_by()
         Bag().apply(PARAMS, twice.source_BS, twice.target_BT[:, :-1], method="features", rngs={"dropout": key})[0]
     )
     logits_B2TV = (x_RTD.astype(float) @ PARAMS["params"]["table"].astype(float).T).reshape(B, 2, T, V)
-    log_p_B2TV = logits_B2TV - np.log(np.exp(logits_B2TV).sum(-1, keepdims=True))
-    p_BTV, q_BTV = np.exp(log_p_B2TV).swapaxes(0, 1)
-    divergence_BT = 0.5 * ((p_BTV * np.log(p_BTV / q_BTV)).sum(-1) + (q_BTV * np.log(q_BTV / p_BTV)).sum(-1))
+    divergence_BT = divergence(*logits_B2TV.swapaxes(0, 1))
     counted_BT = batch().target_BT[:, 1:] != PAD
     plain = jax.jit(translation(Bag(), SMOOTHING, Z_WEIGHT))(PARAMS, twice, key)
     total = jax.jit(translation(Bag(), SMOOTHING, Z_WEIGHT, consistency=3.0))(PARAMS, batch(), key)

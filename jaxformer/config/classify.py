@@ -8,7 +8,7 @@ from jaxformer.config.model import Dtype, EncoderConfig
 from jaxformer.config.ranges import below_one
 from jaxformer.config.text import WordPiece
 from jaxformer.config.text_data import check_context
-from jaxformer.config.training import AdamW, Cosine, OptimizationConfig, TrainingConfig
+from jaxformer.config.training import AdamW, ConsistentConfig, Cosine, OptimizationConfig
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class ClassifyConfig(TrainingConfig):
+class ClassifyConfig(ConsistentConfig):
     """Train an encoder to tell the class of a sentence, or of two. The same configuration and seed give the same run.
 
     A pretrained one is fine-tuned at the rates set here; one that begins from nothing wants a peak of about 5e-4.
@@ -75,3 +75,4 @@ class ClassifyConfig(TrainingConfig):
         below_one(self, "dropout")
         if self.model is not None:
             check_context(self.batches, self.model.context)
+            self._check_readings_differ(self.model.dropout if self.dropout is None else self.dropout, "dropout")

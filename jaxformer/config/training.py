@@ -266,3 +266,29 @@ class TrainingConfig:
     def __post_init__(self):
         at_least(self, 1, "steps", "checkpoint_every")
         at_least(self, 0, "seed")
+
+
+@dataclass(frozen=True)
+class ConsistentConfig(TrainingConfig):
+    """A run whose predictions may be asked to agree."""
+
+    consistency: float = 0.0
+    """R-Drop's α (Liang et al. 2021, who take 5 to translate and at most 1 to classify): above 0 every example is read
+    twice with different dropout, and the two predictions are to agree.
+    """
+
+    @property
+    def readings(self) -> int:
+        """How often a step reads every example."""
+        return 2 if self.consistency else 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        at_least(self, 0, "consistency")
+
+    def _check_readings_differ(self, dropout: float, option: str) -> None:
+        if self.consistency and not dropout:
+            raise ValueError(
+                f"consistency must be 0 without dropout, for both readings are then the same, got "
+                f"consistency={self.consistency}; give --{option} 0.1, or leave --consistency out"
+            )

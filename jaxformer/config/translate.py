@@ -7,7 +7,7 @@ from jaxformer.config.data import Batching, Bpe
 from jaxformer.config.model import Seq2SeqConfig
 from jaxformer.config.presets import MINI
 from jaxformer.config.ranges import at_least, below_one
-from jaxformer.config.training import Cosine, OptimizationConfig, TrainingConfig, WatchConfig
+from jaxformer.config.training import ConsistentConfig, Cosine, OptimizationConfig, WatchConfig
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TranslationWatch(WatchConfig):
 
 
 @dataclass(frozen=True)
-class TranslateConfig(TrainingConfig):
+class TranslateConfig(ConsistentConfig):
     """Train an encoder-decoder to translate. The same configuration and seed give the same run."""
 
     data: str = "builtin"
@@ -63,10 +63,6 @@ class TranslateConfig(TrainingConfig):
     """Label smoothing."""
     z_loss: float = 0.0
     """Weight of log²Σexp(logits) in the loss."""
-    consistency: float = 0.0
-    """R-Drop's α (Liang et al. 2021, who take 5): above 0 every sentence is read twice with different dropout, and the
-    two predictions are to agree.
-    """
     steps: int = 1650
     search: SearchConfig = SearchConfig()
     watch: TranslationWatch = TranslationWatch()
@@ -75,15 +71,6 @@ class TranslateConfig(TrainingConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, 0, "z_loss", "consistency")
+        at_least(self, 0, "z_loss")
         below_one(self, "smoothing")
-        if self.consistency and not self.model.dropout:
-            raise ValueError(
-                f"consistency must be 0 without dropout, for both readings are then the same, got "
-                f"consistency={self.consistency}; give --model.dropout 0.1, or leave --consistency out"
-            )
-
-    @property
-    def readings(self) -> int:
-        """How often a step reads every sentence."""
-        return 2 if self.consistency else 1
+        self._check_readings_differ(self.model.dropout, "model.dropout")

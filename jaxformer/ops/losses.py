@@ -71,20 +71,34 @@ class Shaping(NamedTuple):
 PLAIN = Shaping()
 
 
-def _summed(
-    x_TD: Array, w_VD: Array, bias_V: Array | None, labels_T: Array, counted_T: Array, shaping: Shaping
-) -> TokenLoss:
-    """The definition of `linear_cross_entropy`, all tokens at once."""
-    predictions = _predictions(x_TD)
-    # Rows without a further axis: with one, the compiler keeps three times as many logits.
-    logits_RV = logits(x_TD.reshape(-1, x_TD.shape[-1]), w_VD)
-    logits_RV = capped(logits_RV if bias_V is None else logits_RV + bias_V, shaping.softcap)
+def shaped_cross_entropy(logits_RV: Array, labels_T: Array, shaping: Shaping = PLAIN) -> TokenLoss:
+    """The cost of each of T labels (int32 [T]), float32 [T]; logits [R, V] hold R / T predictions of each in a row.
+
+    Of several predictions costs are the mean. Of two the loss has also what `shaping.consistency` asks for; the logits
+    are capped already.
+    """
+    predictions = logits_RV.shape[0] // labels_T.shape[0]
     rows = cross_entropy(logits_RV, jnp.repeat(labels_T, predictions), shaping.smoothing, shaping.z_weight)
     costs = jax.tree.map(lambda cost_R: jnp.mean(cost_R.reshape(-1, predictions), axis=1), rows)
     if predictions == 2 and shaping.consistency:
         apart_T = disagreement(logits_RV.reshape(-1, 2, logits_RV.shape[-1]))
         costs = costs._replace(loss=costs.loss + 0.5 * shaping.consistency * apart_T)
-    return jax.tree.map(lambda cost_T: jnp.sum(jnp.where(counted_T, cost_T, 0.0)), costs)
+    return costs
+
+
+def summed(costs_T: TokenLoss, counted_T: Array) -> TokenLoss:
+    """The costs of the tokens that count."""
+    return jax.tree.map(lambda cost_T: jnp.sum(jnp.where(counted_T, cost_T, 0.0)), costs_T)
+
+
+def _summed(
+    x_TD: Array, w_VD: Array, bias_V: Array | None, labels_T: Array, counted_T: Array, shaping: Shaping
+) -> TokenLoss:
+    """The definition of `linear_cross_entropy`, all tokens at once."""
+    # Rows without a further axis: with one, the compiler keeps three times as many logits.
+    logits_RV = logits(x_TD.reshape(-1, x_TD.shape[-1]), w_VD)
+    logits_RV = capped(logits_RV if bias_V is None else logits_RV + bias_V, shaping.softcap)
+    return summed(shaped_cross_entropy(logits_RV, labels_T, shaping), counted_T)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))

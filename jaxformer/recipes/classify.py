@@ -54,7 +54,7 @@ class ClassifyTask(Job):
         examples = encode_examples(corpus.train, tokenizer.encode_batch)
         batches = LabelledBatches(examples, config.batches, config.seed, **marks_of(tokenizer)._asdict())
         given = None if init is None else given_to(model, init)
-        super().__init__(config, model, tokenizer, batches, classification(model), given)
+        super().__init__(config, model, tokenizer, batches, classification(model, config.consistency), given)
         self._labeller, self._labels_N = Labeller(model, tokenizer, config.batches), np.array(labels)
         self._valid = self._labeller.batches([each.sentences for each in corpus.valid])
 
@@ -75,7 +75,8 @@ class ClassifyTask(Job):
     def flops_per_token(self) -> float:
         """Operations of training per example, for one of the mean length."""
         model = replace(self.config.model, masked_head=False)
-        return training_flops_per_target_token(model, self.tokenizer.size, self.batches.mean_length, 1)
+        once = training_flops_per_target_token(model, self.tokenizer.size, self.batches.mean_length, 1)
+        return self.config.readings * once
 
     def about(self) -> dict[str, str]:
         """Where the weights come from, the examples, and what a step reads of them."""

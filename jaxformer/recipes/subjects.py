@@ -92,7 +92,8 @@ def _(config: ClassifyConfig, vocabulary: int) -> Subject:
     model = classify.model_of(config, vocabulary)
     # The head for masked tokens is left out of it.
     config = replace(config, model=replace(model.config, masked_head=False))
-    return Subject(config, model, classification(model), classify.abstract_examples, lambda length: 1.0, "example")
+    learned, predicted = classification(model), lambda length: 1.0
+    return Subject(config, model, learned, classify.abstract_examples, predicted, "example", readings=config.readings)
 
 
 @singledispatch

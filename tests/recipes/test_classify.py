@@ -186,6 +186,16 @@ def test_a_classifier_begins_with_the_weights_that_it_is_given(pretrained, data,
     jax.tree.map(np.testing.assert_array_equal, encoder, {name: given[name] for name in encoder})
 
 
+def test_a_consistent_run_reads_every_text_twice(data, tmp_path):
+    losses, work, corpus = [], [], load_labelled(str(data))
+    for each in (0.0, 3.0):
+        out = train(toy(data, dropout=0.5, consistency=each, steps=1), tmp_path / f"{each}")
+        losses.append(read_metrics(out / "metrics.jsonl")[0]["loss"])
+        kept = load(out)
+        work.append(ClassifyTask(kept.config, corpus, kept.tokenizer, None).flops_per_token())
+    assert losses[0] != losses[1] and work[1] == 2 * work[0]
+
+
 def test_a_run_that_began_with_weights_stands_by_itself(pretrained, data, tmp_path, capsys):
     out, one_shape = tmp_path / "run", ["--batches.max_length", "16", "--batches.buckets", "1"]
     words = ["--data", str(data), "--init", str(pretrained), *one_shape, "--steps", "1", "--out", str(out)]
@@ -233,6 +243,11 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(pretrained
             ["--data", str(data), "--init", str(pretrained)],
             "batches.max_length must fit the model's context of 16 tokens, got max_length=128; lower it, or raise "
             "model.context",
+        ),
+        (
+            ["--data", str(data), "--dropout", "0.0", "--consistency", "1.0"],
+            "consistency must be 0 without dropout, for both readings are then the same, got consistency=1.0; give "
+            "--dropout 0.1, or leave --consistency out",
         ),
     ]:
         assert refusal(capsys, "train", "classify", *words, "--out", str(out)) == message

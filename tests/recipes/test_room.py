@@ -54,8 +54,16 @@ def test_an_option_that_is_taken_already_is_not_told():
     assert all("remat" not in saving.option for saving in savings(config, VOCABULARY))
 
 
-def test_two_readings_of_a_sentence_keep_twice_as_much_for_the_backward_pass():
-    once, twice = (step_memory(subject(TranslateConfig(consistency=c), VOCABULARY), 64, 16) for c in (0.0, 5.0))
+@pytest.mark.parametrize(
+    "config",
+    [
+        TranslateConfig(),
+        ClassifyConfig(model=bert(24, 2, 2, context=128), dropout=0.1, labels=Labels(("cold", "warm"))),
+    ],
+    ids=["translate", "classify"],
+)
+def test_two_readings_keep_twice_as_much_for_the_backward_pass(config):
+    once, twice = (step_memory(subject(replace(config, consistency=c), VOCABULARY), 64, 16) for c in (0.0, 5.0))
     assert twice["activations"] == pytest.approx(2 * once["activations"], rel=0.02)
     assert twice["gradients"] == once["gradients"]
 
