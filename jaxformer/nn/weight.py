@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from jaxformer.ops.linear import ByOutput
+
 
 def weight(
     module: nn.Module,
@@ -41,5 +43,8 @@ def normal(module: nn.Module, name: str, deviation: float, shape: Sequence[int],
 
 def declared(module: nn.Module, name: str, init: Any, shape: Sequence[int], axes: Sequence[str]) -> Any:
     """A float32 parameter that starts as `init(key, shape, dtype)` gives it."""
+    kept = module.get_variable("params", name) if module.has_variable("params", name) else None
+    if isinstance(kept, ByOutput):
+        return kept  # of another shape than is declared, which Flax would refuse
     # Flax hands the array back without the box that carries its axes, which its annotation does not say.
     return module.param(name, nn.with_logical_partitioning(init, tuple(axes)), tuple(shape), jnp.float32)

@@ -19,6 +19,7 @@ from jaxformer.decoding.generate import PLAIN, Writing, begin, keys_of, read_on,
 from jaxformer.models.decoder import Decoder
 from jaxformer.models.encoder import mean_pooled
 from jaxformer.models.seq2seq import Transformer
+from jaxformer.ops.linear import as_declared
 from jaxformer.text.exported import AFTER_ANOTHER, ENDED, exported
 from jaxformer.text.gguf_vocabulary import gguf_tokenizer
 from jaxformer.text.pretrained import PretrainedTokenizer
@@ -86,7 +87,7 @@ class Bundle:
         if described is None or not fields:
             specials = Specials() if self.tokenizer is None else self.tokenizer.specials
             described, fields = spelled(self.config, self.model.vocabulary, specials)
-        save_folder(Path(folder), self.params, described, fields, dtype)
+        save_folder(Path(folder), as_declared(self.params), described, fields, dtype)
         if self.tokenizer is not None:
             marks = ENDED if isinstance(self.model, Transformer) else AFTER_ANOTHER
             exported(self.tokenizer, marks).save(folder)

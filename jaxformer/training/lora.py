@@ -1,7 +1,7 @@
 """Low-rank updates of a decoder's matrices (Hu et al. 2021): drawn, put beside the weights, and added to them."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,17 +13,8 @@ from jax import Array
 from jaxformer.config.errors import UserError
 from jaxformer.config.instruct import Lora
 from jaxformer.models.decoder import Decoder
+from jaxformer.nn.matrices import matrices
 from jaxformer.ops.linear import LowRank
-
-ATTENTION = ("query", "key", "value", "gate", "output", "query_down", "query_up", "latent", "shared_key")
-MATRICES: Mapping[str, Mapping[str, int]] = {
-    "attention": dict.fromkeys(ATTENTION, 1) | {"output": 2},
-    "feed_forward": dict.fromkeys(("up", "gate", "down"), 1),
-}
-"""Every matrix that may have an update, by the layer that it is in, and how many of its axes it sums over in use.
-
-The experts of a mixture are not among them, but its shared ones are.
-"""
 
 STACK = "layers"
 """What holds the matrices; those of equal layers are stacked on a first axis."""
@@ -56,7 +47,7 @@ def lora_init(params: Any, config: Lora, key: Array) -> dict[str, Any]:
 
     Raises UserError where there is no matrix to update.
     """
-    every = list(_matrices(params["params"].get(STACK, {}), config, (STACK,)))
+    every = list(matrices(params["params"].get(STACK, {}), config.targets, (STACK,)))
     if not every:
         raise UserError(f"the model has no matrix of {' or '.join(config.targets)} to update; name other targets")
     tree: dict[str, Any] = {}
@@ -102,16 +93,6 @@ def adapted(params: Any, updates: Any, config: Lora, key: Array | None = None) -
         return LowRank(w, a, scale(config) * b, keys_L, config.dropout)
 
     return _changed(params, numbered, beside)
-
-
-def _matrices(tree: Any, config: Lora, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, int]]:
-    """Path, weights and number of input axes of every matrix that has an update."""
-    kind = next((name for name in path if name in MATRICES), None)
-    for name, leaf in tree.items():
-        if isinstance(leaf, Mapping):
-            yield from _matrices(leaf, config, (*path, name))
-        elif kind in config.targets and name in MATRICES[kind]:
-            yield (*path, name), leaf, MATRICES[kind][name]
 
 
 def _as_matrices(factors: Factors) -> tuple[tuple[int, ...], tuple[int, ...]]:

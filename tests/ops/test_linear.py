@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxformer.ops.dropout import dropout
-from jaxformer.ops.linear import LowRank, logits, plus_bias, project, readout
+from jaxformer.ops.linear import FEW, ByOutput, LowRank, as_declared, logits, plus_bias, project, readout
 from tests.parity.compare import assert_close, normal
 
 SIZES = dict(zip("bstdnhc", (2, 17, 3, 7, 5, 11, 13), strict=True))
@@ -51,6 +51,34 @@ def test_shapes_that_do_not_fit_are_refused():
     for equation, x, w in (("btnh,nhd->btd", (1, 2, 4, 6), (6, 4, 5)), ("btd,de->bte", (2, 3), (3, 4))):
         with pytest.raises(ValueError):
             project(equation, normal(0, *x), normal(1, *w))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+@pytest.mark.parametrize(("equation", "inputs"), [("bd,dnh->bnh", 1), ("bnh,nhd->bd", 2), ("...d,dc->...c", 1)])
+def test_a_weight_by_outputs_multiplies_as_it_was_declared(equation, inputs, rows):
+    x, w = operands(equation)
+    x, layers = x[:rows], np.stack([w, -w])
+    turned = ByOutput.of(jnp.asarray(layers), inputs, stacked=1)
+    np.testing.assert_array_equal(as_declared({"kernel": turned, "bias": w})["kernel"], layers)
+    for layer, rows_of in zip(layers, turned.rows, strict=True):
+        y = jax.jit(project, static_argnums=0)(equation, x, ByOutput(rows_of, inputs))
+        assert_close(y, np.einsum(equation, np.float64(x), layer), 1e-6)
+
+
+def test_a_weight_by_outputs_is_refused_where_other_axes_are_summed():
+    for equation, x in (("bnh,dnh->bd", (2, 3, 4)), ("bd,dnh->bnh", (2, 6))):
+        with pytest.raises(ValueError, match=r"no product of .* \(5,\) to \(3, 4\)"):
+            project(equation, normal(0, *x), ByOutput(jnp.ones((3, 4, 5)), 1))
+
+
+def test_the_product_of_few_vectors_has_the_weight_first():
+    """In the compiled program, whose compiler would turn it round."""
+    w = normal(0, 48, 16)
+    for rows, first in ((1, "f32[1,48]"), (2, "f32[48,2]"), (FEW, f"f32[48,{FEW}]"), (FEW + 1, f"f32[{FEW + 1},48]")):
+        x = normal(1, rows, 16)
+        compiled = jax.jit(logits).lower(x, w).compile()
+        assert f"{first}{{1,0}} dot(" in compiled.as_text()
+        assert_close(compiled(x, w), np.float64(x) @ w.T, 1e-6)
 
 
 def test_half_precision_rounds_the_weights_and_once_the_sum():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from jaxformer.config.sampling import Sampling
-from jaxformer.ops.sampling import leftover, penalised, restricted, sample, verify
+from jaxformer.ops.sampling import leftover, likeliest_token, penalised, restricted, sample, verify
 from tests.parity.compare import assert_close, normal
 
 B, V = 5, 23
@@ -48,6 +48,16 @@ def defined(logits_V, sampling):
         nucleus.append(ranked.pop(0))
     kept = [token for token in nucleus if p_V[token] >= sampling.min_p * p_V[nucleus[0]]]
     return np.where(np.isin(range(len(p_V)), kept), p_V, 0) / p_V[kept].sum()
+
+
+def test_the_first_of_the_likeliest_is_taken():
+    logits_BV = np.random.default_rng(0).integers(0, 4, (64, V)).astype(np.float32)
+    logits_BV[:3] = np.array([[-np.inf], [0.0], [np.nan]])
+    logits_BV[3] = -np.arange(V)[::-1]
+    found_B = np.asarray(jax.jit(jax.vmap(likeliest_token))(logits_BV))
+    np.testing.assert_array_equal(found_B[[0, 1, 3]], [0, 0, V - 1])
+    np.testing.assert_array_equal(found_B[4:], logits_BV[4:].argmax(1))
+    assert 0 <= found_B[2] < V and found_B.dtype == jnp.int32
 
 
 @pytest.mark.parametrize("sampling", SETTINGS, ids=repr)
