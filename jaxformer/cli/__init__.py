@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from jaxformer.cli.averaging import average
 from jaxformer.cli.classification import classify
 from jaxformer.cli.keeping import keep_compiled, keep_memory
 from jaxformer.cli.pretrained import chat, embed, export, fill, generate
@@ -29,6 +30,7 @@ COMMANDS: dict[tuple[str, ...], tuple[Command, str]] = {
     ("train", "classify"): (CLASSIFY, "train or fine-tune an encoder to tell the class of a text"),
     ("train", "instruct"): (INSTRUCT, "train a pretrained decoder to answer"),
     ("train", "--from"): (repeat, "repeat a run, and tell whether the losses agree"),
+    ("average",): (average, "make one run of several, whose weights are the mean of theirs"),
     ("evaluate",): (evaluate, "BLEU and chrF of a run"),
     ("translate",): (translate, "translate with a run"),
     ("inspect",): (inspect, "parameters, work and memory of a preset or a run"),

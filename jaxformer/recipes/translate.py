@@ -15,7 +15,6 @@ from jaxformer.analysis.flops import training_flops_per_target_token
 from jaxformer.analysis.fonts import ADVICE
 from jaxformer.analysis.plots import draw_attention
 from jaxformer.config.errors import UserError
-from jaxformer.config.io import difference
 from jaxformer.config.model import EncoderDecoderConfig, Learned, NoAttention, RnnConfig
 from jaxformer.config.translate import SearchConfig, TranslateConfig
 from jaxformer.data.batches import PairBatch, Shape, TranslationBatches, pair_batches
@@ -28,14 +27,11 @@ from jaxformer.recipes.bundle import Bundle
 from jaxformer.text.bpe import BpeTokenizer, train_bpe
 from jaxformer.training.conduct import FREE, restored, run_job
 from jaxformer.training.evaluation import Translator, evaluate_loss, perplexity
-from jaxformer.training.given import check_as_begun, digest, on_host
+from jaxformer.training.given import check_as_begun, digest, model_changes, on_host
 from jaxformer.training.job import Job
 from jaxformer.training.loop import Validation
 from jaxformer.training.run import RunFolder, write_whole
 from jaxformer.training.scoring import Scores, score
-
-_AS_ASKED = ("dropout:", "dtype:", "layers.")
-"""Fields of a model that its weights do not depend on."""
 
 SHOWN = 8
 """Sentences of the valid split that every validation writes out."""
@@ -162,8 +158,7 @@ def completed(config: TranslateConfig, init: "Trained | None") -> TranslateConfi
     check_as_begun(config, there, found)
     if init is None:
         return config
-    changes = [each for each in difference(init.config.model, config.model) if not each.startswith(_AS_ASKED)]
-    if changes:
+    if changes := model_changes(init.config.model, config.model):
         raise UserError(
             f"the model must be that of --init {there} but for dropout, got {'; '.join(changes)}; "
             "give the --model that it was trained with"

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxformer.config.errors import UserError
+from jaxformer.config.io import difference
 
 
 def check_given(given: Mapping[str, Any] | None, abstract: Any) -> None:
@@ -36,6 +37,12 @@ def check_as_begun(config: Any, init: Path | None, found: Mapping[str, Any]) -> 
             raise UserError(
                 f"{init} has {other} than the run began with; give the same --init as then, and no --{name}"
             )
+
+
+def model_changes(there: Any, here: Any) -> list[str]:
+    """In what the configurations of two models differ, but for what their weights do not depend on."""
+    as_asked = ("dropout:", "dtype:", "layers.")
+    return [each for each in difference(there, here) if not each.startswith(as_asked)]
 
 
 def on_host(params: Any) -> Any:

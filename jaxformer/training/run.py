@@ -182,6 +182,11 @@ class RunFolder:
             )
         return load_tokenizer(self.tokenizer_path if self.tokenizer_path.exists() else self._tokenizer_folder)
 
+    def tokenizer_files(self) -> dict[str, bytes]:
+        """What the tokenizer of the run is written as, by the names of its files."""
+        files = self._tokenizer_folder.iterdir() if self._tokenizer_folder.exists() else [self.tokenizer_path]
+        return {file.name: file.read_bytes() for file in files}
+
     def tokenizer_or(self, make: Callable[[], Any]) -> Any:
         """The tokenizer of the run, or the one that is made for it where it has none yet."""
         return self.tokenizer() if self.has_tokenizer else make()

@@ -24,7 +24,7 @@ from jaxformer.config.errors import UserError
 from jaxformer.config.masked_lm import MaskedLmConfig
 from jaxformer.config.text import WordPiece
 from jaxformer.config.text_data import Packed
-from jaxformer.config.training import AdamW, Cosine, NoAverage, OptimizationConfig, WatchConfig
+from jaxformer.config.training import AdamW, Cosine, Ema, NoAverage, OptimizationConfig, WatchConfig
 from jaxformer.data.labelled import load_labelled
 from jaxformer.models.classifier import Classifier
 from jaxformer.models.decoder import Decoder
@@ -38,7 +38,7 @@ from jaxformer.training.given import digest
 from jaxformer.training.run import RunFolder
 from jaxformer.training.state import new_state
 from tests.cli.toy import read_metrics, refusal
-from tests.parity.compare import random_like
+from tests.parity.compare import assert_close, random_like
 
 WORDS = "red", "green", "blue", "gold", "grey"
 STEPS = 60
@@ -194,6 +194,38 @@ def test_a_consistent_run_reads_every_text_twice(data, tmp_path):
         kept = load(out)
         work.append(ClassifyTask(kept.config, corpus, kept.tokenizer, None).flops_per_token())
     assert losses[0] != losses[1] and work[1] == 2 * work[0]
+
+
+@pytest.mark.parametrize("kept", [NoAverage(), Ema(0.5)], ids=repr)
+def test_the_mean_of_several_runs_is_a_run(data, tmp_path, capsys, kept):
+    config = toy(data, steps=2)
+    config = replace(config, optimization=replace(config.optimization, average=kept))
+    runs = [train(replace(config, seed=seed), tmp_path / f"{seed}") for seed in range(3)]
+    out = tmp_path / "mean"
+    assert command(["average", *map(str, runs), "--out", str(out)]) == 0
+    assert "valid      step 2, loss" in capsys.readouterr().out
+    parts = [load(run).params for run in runs]
+    assert np.any(jax.tree.leaves(parts[0])[0] != jax.tree.leaves(parts[1])[0])
+    assert_close(load(out).params, jax.tree.map(lambda *leaves: np.mean(np.float64(leaves), 0), *parts), 1e-6)
+    assert json.loads((out / "env.json").read_text())["averaged"] == list(map(str, runs))
+    assert train(config, out) == out  # with nothing left to do
+
+
+def test_runs_that_have_no_mean_are_refused(trained, pretrained, data, tmp_path, capsys):
+    out, short = tmp_path / "out", replace(toy(data), steps=1)
+    wide = train(replace(short, model=bert(24, 1, 2, context=16)), tmp_path / "wide")
+    other = train(replace(short, tokenizer=WordPiece(vocabulary=30)), tmp_path / "other")
+    capsys.readouterr()
+    for runs, message in [
+        ([trained], "a mean is of two runs or more, got 1; name further run folders"),
+        ([trained, wide], f"the model of {wide} is another than that of {trained}: width: 16 → 24"),
+        ([trained, other], f"{other} has another tokenizer than {trained}; give runs that read alike"),
+        ([trained, pretrained], f"{pretrained} is a run of jaxformer train masked-lm, which cannot be used here"),
+    ]:
+        assert refusal(capsys, "average", *map(str, runs), "--out", str(out)).startswith(message)
+    assert not out.exists()
+    message = f"{wide} exists already; choose another --out"
+    assert refusal(capsys, "average", str(trained), str(trained), "--out", str(wide)) == message
 
 
 def test_a_run_that_began_with_weights_stands_by_itself(pretrained, data, tmp_path, capsys):
