@@ -48,7 +48,7 @@ def translation(model: nn.Module, smoothing: float = 0.0, z_weight: float = 0.0,
     def total(params: Any, batch: Any, key: Array | None) -> Total:
         inputs_BT, labels_BT = batch.target_BT[:, :-1], batch.target_BT[:, 1:]
         twice = consistency > 0 and key is not None
-        read = _read(twice, batch.source_BS, inputs_BT)
+        read = _readings(twice, batch.source_BS, inputs_BT)
         x_BTD, w_VD, bias_V = _applied(model, key, "features", params, *read)
         if twice:
             x_BTD = jnp.moveaxis(x_BTD.reshape(-1, 2, *x_BTD.shape[1:]), 1, 2)  # [B, T, 2, D]
@@ -111,7 +111,7 @@ def classification(model: Classifier, consistency: float = 0.0) -> Objective:
     shaping = Shaping(consistency=consistency)
 
     def total(params: Any, batch: Any, key: Array | None) -> Total:
-        read = _read(consistency > 0 and key is not None, batch.tokens_BT, batch.types_BT)
+        read = _readings(consistency > 0 and key is not None, batch.tokens_BT, batch.types_BT)
         logits_RC = _applied(model, key, "__call__", params, *read)
         counted_B = batch.labels_B >= 0
         return Total(summed(shaped_cross_entropy(logits_RC, batch.labels_B, shaping), counted_B), _count(counted_B))
@@ -161,7 +161,7 @@ def _applied(model: nn.Module, key: Array | None, method: str, *arguments: Any) 
     return model.apply(*arguments, method=method, rngs=None if key is None else {"dropout": key})
 
 
-def _read(twice: bool, *rows: Array) -> list[Array]:
+def _readings(twice: bool, *rows: Array) -> list[Array]:
     """What a model reads of a batch: every row, or every row twice, side by side, so that both lie on one device."""
     return [jnp.repeat(each_B, 2, axis=0) if twice else each_B for each_B in rows]
 

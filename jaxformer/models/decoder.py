@@ -25,7 +25,7 @@ from jaxformer.nn.recorder import Recorded, Recorder
 from jaxformer.nn.stack import Left, Stack, Stacked, caches, recorded
 from jaxformer.nn.weight import normal, weight
 from jaxformer.ops.attention.masks import Causal, Mask, Segments
-from jaxformer.ops.linear import ByOutput, capped, logits, project
+from jaxformer.ops.linear import ByOutput, as_declared, capped, logits, project
 
 
 class DecoderCache(NamedTuple):
@@ -129,8 +129,10 @@ class Decoder(nn.Module):
         """The same model and parameters with every layer a group of its own, its arrays copied out of the stack, and on
         a CPU its matrices by outputs.
 
-        It compiles more slowly and writes faster: at every token a stack is copied layer by layer, and its cache whole.
+        It is for writing alone, compiles more slowly and writes faster: at every token a stack is copied layer by
+        layer, and its cache whole.
         """
+        params = as_declared(params)
         layers, groups = {}, []
         for g, group in enumerate(self.config.groups):
             row = params["params"]["layers"][f"rows_{g}"]
@@ -215,7 +217,7 @@ def _for_writing(config: BlockConfig, params: Any) -> Any:
     """A block's parameters as a step of decoding reads them fastest."""
     if jax.default_backend() != "cpu":
         return params
-    # A latent attention also multiplies by the transposes of its keys' and values' matrices.
+    # A latent attention also multiplies by its keys' matrix from the other side, and by its values' head by head.
     kinds = ("attention", "feed_forward") if isinstance(config.attention, MultiHead) else ("feed_forward",)
     turned = {path: ByOutput.of(w, inputs, stacked=1) for path, w, inputs in matrices(params, kinds)}
     return unflatten_dict(flatten_dict(params) | turned)

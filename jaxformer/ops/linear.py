@@ -13,7 +13,7 @@ from jax import Array
 from jaxformer.ops.dropout import dropout
 
 FEW = 64
-"""Vectors whose product with a matrix takes as long as reading it: those of a step of decoding."""
+"""At most so many vectors are those of a step of decoding, whose products take about as long as reading the matrix."""
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("w", "a", "b", "key"), meta_fields=("rate",))
@@ -36,7 +36,7 @@ class LowRank:
 @partial(jax.tree_util.register_dataclass, data_fields=("rows",), meta_fields=("inputs",))
 @dataclass(frozen=True)
 class ByOutput:
-    """A weight that lies in memory as one row of inputs for each output, for use alone.
+    """A weight that lies in memory as one row of inputs for each output, for writing and not for training.
 
     A CPU multiplies a few vectors with it in half to nine tenths of the time that it takes for a weight as it is
     declared: for one vector it reads on where else it would go over the outputs again and again, and for several it
@@ -87,11 +87,16 @@ def _product_by_output(equation: str, x: Array, w: ByOutput) -> Array:
 
 
 def _rows_dot(w_OI: Array, x_NI: Array) -> Array:
-    """x wᵀ [N, O] in float32, of several x as the product of w and xᵀ: XLA's product for CPUs copies its second factor,
-    which is to be the small one. The barrier keeps it from turning the one product into the other.
+    """x wᵀ [N, O] in float32, of a few x on a CPU as the product of w and xᵀ: XLA's product copies its second factor
+    there, which is to be the small one.
     """
-    if len(x_NI) == 1:
+    if not 1 < len(x_NI) <= FEW:
         return _dot(x_NI, w_OI, 1, 1)
+    return jax.lax.platform_dependent(w_OI, x_NI, cpu=_rows_first, default=lambda w_OI, x_NI: _dot(x_NI, w_OI, 1, 1))
+
+
+def _rows_first(w_OI: Array, x_NI: Array) -> Array:
+    # The barrier keeps the compiler from turning this product into the other.
     return jax.lax.optimization_barrier(_dot(w_OI, x_NI, 1, 1)).T
 
 
@@ -108,6 +113,7 @@ def _meets(equation: str, x: Array, shape: tuple[int, ...]) -> bool:
     summed = _summed(equation)
     meets = of_x[-summed:] == of_w[:summed] and of_x[:-summed] + of_w[summed:] == result
     fits = x.ndim == len(of_x) or of_x.startswith("...")
+    fits = fits and len(of_w) == len(shape)
     return meets and fits and x.shape[x.ndim - summed :] == shape[:summed]
 
 
@@ -247,7 +253,7 @@ def logits(x_D: Array, w_VD: Array) -> Array:
     if x_D.dtype.itemsize < 4:
         return _rounded_product(x_D.reshape(-1, x_D.shape[-1]), w_VD, 1).reshape(*x_D.shape[:-1], -1)
     if math.prod(x_D.shape[:-1]) <= FEW:
-        return _rows_dot(w_VD.astype(x_D.dtype), x_D.reshape(-1, x_D.shape[-1])).reshape(*x_D.shape[:-1], -1)
+        return _rows_dot(w_VD.astype(x_D.dtype), x_D.reshape(-1, x_D.shape[-1])).reshape(*x_D.shape[:-1], len(w_VD))
     return jnp.einsum("...d,vd->...v", x_D, w_VD.astype(x_D.dtype), preferred_element_type=jnp.float32)
 
 

@@ -77,7 +77,7 @@ def shaped_cross_entropy(logits_RV: Array, labels_T: Array, shaping: Shaping = P
     Of several predictions costs are the mean. Of two the loss has also what `shaping.consistency` asks for; the logits
     are capped already.
     """
-    predictions = logits_RV.shape[0] // labels_T.shape[0]
+    predictions = max(1, logits_RV.shape[0] // max(1, labels_T.shape[0]))
     rows = cross_entropy(logits_RV, jnp.repeat(labels_T, predictions), shaping.smoothing, shaping.z_weight)
     costs = jax.tree.map(lambda cost_R: jnp.mean(cost_R.reshape(-1, predictions), axis=1), rows)
     if predictions == 2 and shaping.consistency:

@@ -55,8 +55,8 @@ def _nucleus(logits_V: Array, p: float) -> Array:
 
 
 def likeliest_token(logits_V: Array) -> Array:
-    """The first of the likeliest tokens, int32: argmax, by two reductions that a CPU does several numbers at a time and
-    in a fifth of the time.
+    """The first of the likeliest tokens, int32, the last token where a logit is NaN: argmax by two reductions, which a
+    CPU does several numbers at a time and in a fifth of the time.
     """
     last = logits_V.shape[0] - 1
     token_V = jnp.arange(logits_V.shape[0], dtype=jnp.int32)

@@ -16,6 +16,7 @@ from jaxformer.config.sampling import Sampling
 from jaxformer.decoding.generate import begin, generate, keys_of, read_on, write
 from jaxformer.decoding.speculative import speculate
 from jaxformer.models.decoder import Decoder
+from jaxformer.ops.linear import ByOutput
 from tests.parity.compare import random_like
 
 V, D, H, T, NEW = 23, 2 * 7, 6, 11, 13
@@ -80,6 +81,22 @@ def test_layers_apart_write_the_same(name):
     written = [generate(*each, TOKENS, LENGTHS, count=NEW, seed=2) for each in ((model, params), (apart, rows))]
     np.testing.assert_array_equal(*(w.tokens_BN for w in written))
     np.testing.assert_allclose(*(m.apply(p, TOKENS) for m, p in ((model, params), (apart, rows))), atol=1e-5)
+
+
+def test_apart_a_cpu_has_the_matrices_of_plain_layers_by_outputs():
+    """Latents' keys and values, experts and tables are used in other ways too."""
+    model = Decoder(CONFIGS["latent, experts"], V)
+    shapes = nn.meta.unbox(jax.eval_shape(model.init, jax.random.key(0), TOKENS))
+    apart = jax.eval_shape(lambda params: model.apart(params)[1], shapes)
+    leaves = jax.tree_util.tree_leaves_with_path(apart, is_leaf=lambda leaf: isinstance(leaf, ByOutput))
+    found = {jax.tree_util.keystr(path[2:], simple=True, separator="/"): leaf for path, leaf in leaves}
+    turned = {name: leaf.rows.shape for name, leaf in found.items() if isinstance(leaf, ByOutput)}
+    gated = {"up": (1, 17, D), "gate": (1, 17, D), "down": (1, D, 17)}
+    heads = {"query": (1, 4, H, D), "key": (1, 2, H, D), "value": (1, 2, H, D), "output": (1, D, 4, H)}
+    assert {name: turned[f"rows_0/blocks_0/feed_forward/{name}"] for name in gated} == gated
+    assert {name: turned[f"rows_0/blocks_0/attention/{name}"] for name in heads} == heads
+    others = {name.split("/", 2)[2] for name in turned if not name.startswith("rows_0")}
+    assert others == {f"feed_forward/shared/{name}" for name in gated}
 
 
 @every_model

@@ -66,9 +66,11 @@ def test_a_weight_by_outputs_multiplies_as_it_was_declared(equation, inputs, row
 
 
 def test_a_weight_by_outputs_is_refused_where_other_axes_are_summed():
-    for equation, x in (("bnh,dnh->bd", (2, 3, 4)), ("bd,dnh->bnh", (2, 6))):
+    for equation, x in (("bnh,dnh->bd", (2, 3, 4)), ("bd,dnh->bnh", (2, 6)), ("bnh,nhd->bd", (2, 5, 3))):
         with pytest.raises(ValueError, match=r"no product of .* \(5,\) to \(3, 4\)"):
             project(equation, normal(0, *x), ByOutput(jnp.ones((3, 4, 5)), 1))
+    with pytest.raises(ValueError, match="no product"):
+        project("bd,dc->bc", normal(0, 2, 5), ByOutput(jnp.ones((3, 4, 5)), 1))  # a stack of layers
 
 
 def test_the_product_of_few_vectors_has_the_weight_first():
