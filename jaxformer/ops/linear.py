@@ -87,16 +87,11 @@ def _product_by_output(equation: str, x: Array, w: ByOutput) -> Array:
 
 
 def _rows_dot(w_OI: Array, x_NI: Array) -> Array:
-    """x wᵀ [N, O] in float32, of a few x on a CPU as the product of w and xᵀ: XLA's product copies its second factor
-    there, which is to be the small one.
+    """x wᵀ [N, O] in float32, of a few x as the product of w and xᵀ: XLA's product for CPUs copies its second factor,
+    which is to be the small one. The barrier keeps it from turning this product into the other.
     """
     if not 1 < len(x_NI) <= FEW:
         return _dot(x_NI, w_OI, 1, 1)
-    return jax.lax.platform_dependent(w_OI, x_NI, cpu=_rows_first, default=lambda w_OI, x_NI: _dot(x_NI, w_OI, 1, 1))
-
-
-def _rows_first(w_OI: Array, x_NI: Array) -> Array:
-    # The barrier keeps the compiler from turning this product into the other.
     return jax.lax.optimization_barrier(_dot(w_OI, x_NI, 1, 1)).T
 
 
