@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from jaxformer.cli.options import Positional, parse
-from jaxformer.cli.training import TRAININGS
+from jaxformer.cli.training import training_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,5 @@ def average(arguments: Sequence[str]) -> int:
     from jaxformer.training.run import RunFolder
 
     average(asked.runs, asked.out)
-    kind = RunFolder(asked.out).kind()
-    training = next(each for each in TRAININGS if type(each.config).__name__ == kind)
-    import_module(training.recipe).finish(asked.out)
+    import_module(training_of(RunFolder(asked.out).kind()).recipe).finish(asked.out)
     return 0

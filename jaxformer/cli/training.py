@@ -142,6 +142,11 @@ INSTRUCT = Training("instruct", InstructConfig(), "jaxformer.recipes.instruct", 
 TRAININGS = (TRANSLATE, CAUSAL_LM, MASKED_LM, CLASSIFY, INSTRUCT)
 
 
+def training_of(kind: str) -> Training:
+    """The job whose runs have a configuration of this class (`RunFolder.kind`)."""
+    return next(training for training in TRAININGS if type(training.config).__name__ == kind)
+
+
 @dataclass(frozen=True)
 class RepeatOptions:
     """Repeat a run from what its folder says, and tell whether the losses agree: exit code 0 if all do, else 1.
@@ -161,7 +166,7 @@ def repeat(arguments: Sequence[str]) -> int:
     from jaxformer.training.run import RunFolder
 
     there = RunFolder(asked.run)
-    training = next(training for training in TRAININGS if type(training.config).__name__ == there.kind())
+    training = training_of(there.kind())
     config, until = there.config(type(training.config)), last_step(there)
     here = RunFolder(asked.out or folder_beside(asked.run))
     if here.path.resolve() == there.path.resolve():

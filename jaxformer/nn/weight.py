@@ -43,7 +43,7 @@ def normal(module: nn.Module, name: str, deviation: float, shape: Sequence[int],
 
 def declared(module: nn.Module, name: str, init: Any, shape: Sequence[int], axes: Sequence[str]) -> Any:
     """A float32 parameter that starts as `init(key, shape, dtype)` gives it."""
-    kept = module.get_variable("params", name) if module.has_variable("params", name) else None
+    kept = module.get_variable("params", name)
     if isinstance(kept, ByOutput):
         return kept  # of another shape than is declared, which Flax would refuse
     # Flax hands the array back without the box that carries its axes, which its annotation does not say.
