@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import jax
@@ -73,6 +74,16 @@ def test_a_run_continues_what_it_has_learned(trained):
 def test_a_paused_run_is_the_run_that_was_not_paused(data, trained, tmp_path):
     whole = train(toy(data), tmp_path / "whole")
     assert read_metrics(whole / "metrics.jsonl") == read_metrics(trained / "metrics.jsonl")
+
+
+def test_the_mean_of_decoders_writes_and_is_scored(data, trained, tmp_path, capsys):
+    other, out = train(toy(data, seed=1, steps=2), tmp_path / "other"), tmp_path / "mean"
+    capsys.readouterr()
+    assert command(["average", str(trained), str(other), "--out", str(out)]) == 0
+    assert re.match(r"best       loss \d", capsys.readouterr().out)
+    parts = [load(run).params for run in (trained, other)]
+    expected = jax.tree.map(lambda *leaves: np.mean(np.float64(leaves), axis=0), *parts)
+    jax.tree.map(lambda ours, mean: np.testing.assert_allclose(ours, mean, atol=1e-6), load(out).params, expected)
 
 
 def test_perplexity_and_bits_per_byte_are_those_of_every_token_predicted_once(data, trained):

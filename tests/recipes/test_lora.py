@@ -16,7 +16,7 @@ from jaxformer.recipes.bundle import load_bundle
 from jaxformer.recipes.instruct import load, train
 from jaxformer.training.checkpoint import Checkpoints
 from jaxformer.training.run import RunFolder
-from tests.cli.toy import read_metrics
+from tests.cli.toy import read_metrics, refusal
 from tests.recipes.chat_toys import answers, arguments, config_of, in_parts_as_in_one, teach
 
 RANK = 3
@@ -56,6 +56,13 @@ def test_a_checkpoint_holds_the_updates_alone(taught, llama):
     saved = ocp.checkpointables_metadata(run.checkpoints_path.resolve() / str(step)).metadata["model"]
     names = {jax.tree_util.keystr(path[-1:], simple=True) for path, _ in jax.tree_util.tree_leaves_with_path(saved)}
     assert names == {"a", "b"}
+
+
+def test_updates_have_no_mean(taught, tmp_path, capsys):
+    out, run = tmp_path / "out", str(taught.out)
+    said = f"{run} holds low-rank updates and no weights; export it, and use the folder"
+    assert refusal(capsys, "average", run, run, "--out", str(out)) == said
+    assert not out.exists()
 
 
 def test_the_memory_of_a_step_knows_what_is_frozen(taught, llama, capsys):
